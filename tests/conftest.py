@@ -1,0 +1,17 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real frames with known truth."""
+    folder = Path(os.environ.get("AST3_TESTDATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "MANIFEST.md").exists():
+        pytest.skip(f"no real frames: {folder} is absent; name their folder in AST3_TESTDATA")
+    return folder

@@ -1,0 +1,195 @@
+"""Files that survive a power cut and are never overwritten by accident.
+
+Names are `str` with surrogate escapes inside, as `os.fsdecode` gives them, and percent-escaped where
+they are shown.  Every function raises the `OSError` of the call that failed, with the path in it.
+"""
+
+import ctypes
+import errno
+import os
+import secrets
+import stat
+from hashlib import file_digest
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote_to_bytes
+
+StrPath = str | os.PathLike[str]
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_CANNOT_RENAME_NOREPLACE = {errno.ENOSYS, errno.EINVAL}  # an old kernel or C library; NFS and some FUSE
+_CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
+_CHUNK_BYTES = 1 << 20
+_SHOWN = frozenset(range(0x21, 0x7F)) - frozenset(b"%\"'\\`")
+
+
+def escape(name: str) -> str:
+    """The name as printable ASCII without spaces, quotes, backslashes and `%`: every other byte is `%XX`."""
+    return "".join(chr(b) if b in _SHOWN else f"%{b:02X}" for b in name.encode("utf-8", "surrogateescape"))
+
+
+def unescape(text: str) -> str:
+    """The name that `escape` was given."""
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
+
+
+def sync_dir(path: StrPath) -> None:
+    """What was created, renamed or removed in the folder stays so after a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_tree(path: StrPath) -> None:
+    """Every file and folder below `path`, and `path` itself, is on the disk.  Links are not followed."""
+    for folder, _, names in os.walk(path, topdown=False, onerror=_raise):
+        for name in names:
+            _sync_file(Path(folder, name))
+        sync_dir(folder)
+
+
+def write_durable(path: StrPath, data: bytes) -> None:
+    """`path` holds exactly `data` after this, a power cut included; at no time does it hold a part of it."""
+    folder = _parent(path)
+    temporary = _temporary(folder)
+    try:
+        with _create(temporary, 0o644) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_dir(folder)
+
+
+def rename_noreplace(src: StrPath, dst: StrPath) -> None:
+    """Rename a file or folder; `FileExistsError` if `dst` exists, be it an empty folder.
+
+    On a file system that cannot refuse by itself (NFS) a file is linked and unlinked, and a folder renamed
+    plainly: the kernel then replaces nothing but an empty folder, and a published folder is never empty.
+    """
+    try:
+        _renameat2(src, dst)
+    except OSError as error:
+        if error.errno not in _CANNOT_RENAME_NOREPLACE:
+            raise
+        _rename_without_kernel(src, dst)
+
+
+def move_by_link(src: StrPath, dst: StrPath) -> None:
+    """Move a file without ever overwriting one: link, sync, unlink.  FIFOs and links move as they are.
+
+    Across file systems a regular file is copied, synced, read back and compared by sha256 before `src` goes;
+    anything else is refused with `EXDEV`.  `FileExistsError` if `dst` exists, unless it holds the same bytes,
+    as an interrupted move leaves it: then the move is finished.
+    """
+    try:
+        os.link(src, dst, follow_symlinks=False)
+    except FileExistsError:
+        if not _same_content(src, dst):
+            raise
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            raise
+        _copy(src, dst)
+    sync_dir(_parent(dst))
+    Path(src).unlink()
+    sync_dir(_parent(src))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _parent(path: StrPath) -> Path:
+    return Path(path).absolute().parent
+
+
+def _sync_file(path: Path) -> None:
+    if not stat.S_ISREG(Path(path).lstat().st_mode):
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f".{secrets.token_hex(8)}.tmp"
+
+
+def _create(path: Path, mode: int) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb")
+
+
+def _open_regular(path: StrPath) -> FileIO:
+    """Open for reading without following a link or hanging on a FIFO; `EXDEV` for what is not a file."""
+    if not stat.S_ISREG(Path(path).lstat().st_mode):
+        raise OSError(errno.EXDEV, "only regular files move between file systems", os.fspath(path))
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    return FileIO(fd, "rb")
+
+
+def _renameat2(src: StrPath, dst: StrPath) -> None:
+    if not hasattr(_LIBC, "renameat2"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if _LIBC.renameat2(_AT_FDCWD, os.fsencode(src), _AT_FDCWD, os.fsencode(dst), _RENAME_NOREPLACE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), os.fspath(src), None, os.fspath(dst))
+
+
+def _rename_without_kernel(src: StrPath, dst: StrPath) -> None:
+    if not stat.S_ISDIR(Path(src).lstat().st_mode):
+        os.link(src, dst, follow_symlinks=False)
+        Path(src).unlink()
+        return
+    try:
+        Path(src).rename(dst)
+    except OSError as error:
+        if error.errno in {errno.ENOTEMPTY, errno.ENOTDIR}:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(dst)) from error
+        raise
+
+
+def _same_content(src: StrPath, dst: StrPath) -> bool:
+    a, b = Path(src).lstat(), Path(dst).lstat()
+    if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino):
+        return True
+    if not (stat.S_ISREG(a.st_mode) and stat.S_ISREG(b.st_mode)):
+        return False
+    return a.st_size == b.st_size and _sha256(src) == _sha256(dst)
+
+
+def _sha256(path: StrPath) -> bytes:
+    with _open_regular(path) as file:
+        return file_digest(file, "sha256").digest()
+
+
+def _copy(src: StrPath, dst: StrPath) -> None:
+    """`dst` is a synced copy of the regular file `src`, compared with it, with its times and permissions."""
+    temporary = _temporary(_parent(dst))
+    try:
+        with _open_regular(src) as source, _create(temporary, 0o600) as target:
+            before = os.fstat(source.fileno())
+            while chunk := source.read(_CHUNK_BYTES):
+                target.write(chunk)
+            target.flush()
+            os.fchmod(target.fileno(), stat.S_IMODE(before.st_mode))
+            os.utime(target.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+            os.fsync(target.fileno())
+            # What is compared below then comes from the disk, not from the cache.
+            os.posix_fadvise(target.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if _sha256(src) != _sha256(temporary):
+            raise OSError(errno.EIO, "copy and file differ: still being written?", os.fspath(src))
+        rename_noreplace(temporary, dst)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,143 @@
+"""The configuration: one strict YAML file, or the built-in defaults.
+
+`load` accepts a file only if every key is known and every value allowed; otherwise `ConfigError`, one line
+with file, line, key, what was found and what is allowed.  `load_lenient` is for the start: it always gives a
+usable configuration, and says in words what it had to ignore.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from itertools import permutations
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn, TypeVar
+
+from ast3d.common.rules import Rule, found
+from ast3d.common.schema import TELESCOPE, Config, Telescope, settings_of
+from ast3d.common.strict_yaml import MAX_BYTES, ConfigError, Mapping, Node, Scalar, parse
+
+__all__ = ["Config", "ConfigError", "load", "load_lenient"]
+
+GroupT = TypeVar("GroupT")
+
+MAX_TELESCOPES = 64
+
+
+def load(path: Path) -> Config:
+    """The configuration in `path`; `ConfigError` unless all of it is known and allowed."""
+    complaints: list[str] = []
+    config = _read(path, complaints)
+    if complaints:
+        raise ConfigError(complaints[0])
+    return config
+
+
+def load_lenient(path: Path) -> tuple[Config, list[str]]:
+    """What can be used of `path`, and what is wrong with it, one line each.
+
+    A key that nobody knows is ignored; a file that is wrong in any other way gives the built-in defaults.
+    """
+    complaints: list[str] = []
+    try:
+        return _read(path, complaints), complaints
+    except ConfigError as error:
+        return Config(), [f"{error}; the built-in defaults are in force"]
+
+
+def _read(path: Path, complaints: list[str]) -> Config:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        unknown: list[str] = []
+        config = _config(parse(data), unknown)
+    except ConfigError as error:
+        raise ConfigError(f"{path}:{error}") from error
+    complaints += [f"{path}:{line}" for line in unknown]
+    return config
+
+
+def _config(root: Node, unknown: list[str]) -> Config:
+    groups = {f.name: f for f in fields(Config)}
+    values: dict[str, Any] = {}
+    file = _mapping(root, "the file")
+    for key, node in file.items.items():
+        if key not in groups:
+            unknown.append(_unknown(file.lines[key], key, groups))
+        elif key == "telescopes":
+            values[key] = _telescopes(node, unknown)
+        else:
+            values[key] = _group(groups[key].default_factory, node, key, unknown)  # type: ignore[arg-type]
+    config = Config(**values)
+    _check_together(config, root)
+    return config
+
+
+def _mapping(node: Node, key: str) -> Mapping:
+    if not isinstance(node, Mapping):
+        raise ConfigError(f"{node.line}: {key}: found {found(node)}, allowed: keys and values")
+    return node
+
+
+def _unknown(line: int, key: str, known: Iterable[str]) -> str:
+    *parents, name = key.split(".")
+    near = difflib.get_close_matches(name, known, 1)
+    allowed = f"{'.'.join([*parents, near[0]])}?" if near else "allowed: " + " ".join(known)
+    return f"{line}: {ascii(key)[1:-1]}: not a known key; {allowed}"
+
+
+def _telescopes(node: Node, unknown: list[str]) -> dict[str, Telescope]:
+    pairs = _mapping(node, "telescopes").items
+    if not 1 <= len(pairs) <= MAX_TELESCOPES:
+        raise ConfigError(f"{node.line}: telescopes: found {len(pairs)}, allowed: 1 to {MAX_TELESCOPES}")
+    telescopes = {}
+    for name, item in pairs.items():
+        _take(TELESCOPE, Scalar(name, item.line), "telescopes")
+        telescopes[name] = _group(Telescope, item, f"telescopes.{name}", unknown)
+    return telescopes
+
+
+def _group(kind: Callable[..., GroupT], node: Node, key: str, unknown: list[str]) -> GroupT:
+    settings = settings_of(kind)
+    values: dict[str, Any] = {}
+    mapping = _mapping(node, key)
+    for name, item in mapping.items.items():
+        if name not in settings:
+            unknown.append(_unknown(mapping.lines[name], f"{key}.{name}", settings))
+        else:
+            values[name] = _take(settings[name].rule, item, f"{key}.{name}")
+    return kind(**values)
+
+
+def _take(rule: Rule, node: Node, key: str) -> Any:
+    try:
+        return rule.take(node)
+    except ValueError as error:
+        raise ConfigError(f"{node.line}: {key}: found {found(node)}, allowed: {error}") from None
+
+
+def _check_together(config: Config, root: Node) -> None:
+    """What no key can say alone."""
+    worker = config.worker
+    if worker.hard_seconds <= worker.soft_seconds:
+        allowed = f"more than soft_seconds ({worker.soft_seconds:g})"
+        _refuse(root, "worker.hard_seconds", f"{worker.hard_seconds:g}", allowed)
+    if worker.backoff_limit_seconds < worker.backoff_seconds:
+        allowed = f"not less than backoff_seconds ({worker.backoff_seconds:g})"
+        _refuse(root, "worker.backoff_limit_seconds", f"{worker.backoff_limit_seconds:g}", allowed)
+    folders = config.paths.as_dict()
+    for inner, outer in permutations(folders, 2):
+        if PurePosixPath(folders[inner]).is_relative_to(folders[outer]):
+            _refuse(root, f"paths.{inner}", folders[inner], f"a folder outside paths.{outer} ({folders[outer]})")
+
+
+def _refuse(root: Node, key: str, what: str, allowed: str) -> NoReturn:
+    """The line is the key's own, or the nearest that the file has: the other key may be a default."""
+    line = 1
+    node: Node | None = root
+    for name in key.split("."):
+        node = node.items.get(name) if isinstance(node, Mapping) else None
+        line = node.line if node else line
+    raise ConfigError(f"{line}: {key}: found {what}, allowed: {allowed}")

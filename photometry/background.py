@@ -72,7 +72,8 @@ def subtract_background(
     exposed = ~unusable
     median_level = float(np.median(level[exposed])) if exposed.any() else 0.0
     median_rms = float(np.median(rms[exposed])) if exposed.any() else 1.0
-    pedestal, believed = _pedestal(image, median_level, noise if np.isfinite(noise) else median_rms)
+    # Colour filters and patterns fool the differences, unresolved stars the mesh: both only upwards.
+    pedestal, believed = _pedestal(image, median_level, float(np.fmin(noise, median_rms)))
     variance = image.variance if keep_variance else _variance(image, data, level, pedestal, median_rms)
     background = Background(level, rms, median_level, median_rms, noise, pedestal, believed)
     return replace(image, data=data, variance=variance), background

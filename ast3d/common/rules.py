@@ -65,7 +65,7 @@ class OneOf:
 
     @property
     def allowed(self) -> str:
-        return " ".join(self.words)
+        return f"one of {', '.join(self.words)}"
 
     def take(self, node: Node) -> str:
         if not (isinstance(node, Scalar) and isinstance(node.value, str) and node.value in self.words):

@@ -67,7 +67,7 @@ class Pool(Group):
 
     settle_seconds: Annotated[
         float,
-        Setting(Number(0.1, 3600), "a file whose size and time have not changed for so long is whole", "seconds"),
+        Setting(Number(0.05, 3600), "a file whose size and time have not changed for so long is whole", "seconds"),
     ] = 2.0
     incomplete_seconds: Annotated[
         float,
@@ -171,14 +171,26 @@ class Photometry(Group):
     ] = 0.5
     gain: Annotated[
         float | None,
-        Setting(Either(None, Number(1e-3, 1e3)), "null: as the frame's header says", "electrons per ADU"),
+        Setting(
+            Either(None, Number(1e-3, 1e3)),
+            "how many electrons one unit of the frame is; null: as its header says",
+            "electrons per unit",
+        ),
     ] = None
     read_noise: Annotated[
-        float | None, Setting(Either(None, Number(0, 1e4)), "null: as the frame's header says", "electrons")
+        float | None,
+        Setting(
+            Either(None, Number(0, 1e4)), "the noise of reading a pixel out; null: as the frame's header says", "electrons"
+        ),
     ] = None
-    saturation: Annotated[float | None, Setting(Either(None, Number(1, 1e9)), "null: as the frame's header says", "ADU")] = (
-        None
-    )
+    saturation: Annotated[
+        float | None,
+        Setting(
+            Either(None, Number(1, 1e9)),
+            "pixels from here up are saturated; null: as the frame's header says",
+            "the frame's unit",
+        ),
+    ] = None
     background_mesh_pixels: Annotated[
         int, Setting(Number(8, 4096, whole=True), "the sky is measured in squares of this side", "pixels")
     ] = 64

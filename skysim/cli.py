@@ -25,7 +25,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--size", type=int, default=defaults.size_pixels, help="pixels on a side (default %(default)s)")
         command.add_argument("--seed", type=int, default=defaults.seed, help="of all that is random (default %(default)s)")
     night.add_argument(
-        "--cadence", type=float, default=defaults.cadence_seconds, metavar="SECONDS",
+        "--cadence",
+        type=float,
+        default=defaults.cadence_seconds,
+        metavar="SECONDS",
         help="between exposures, in the frames' headers; nothing waits (default %(default)s)",
     )
     return parser

@@ -65,8 +65,15 @@ class Pointing:
 
 @njit(fastmath=True, cache=True, boundscheck=False)
 def _add_moffats(  # pragma: no cover  (compiled)
-    image: FloatArray, x: FloatArray, y: FloatArray, electrons: FloatArray,
-    alpha: FloatArray, e1: FloatArray, e2: FloatArray, wing: float, reach: float,
+    image: FloatArray,
+    x: FloatArray,
+    y: FloatArray,
+    electrons: FloatArray,
+    alpha: FloatArray,
+    e1: FloatArray,
+    e2: FloatArray,
+    wing: float,
+    reach: float,
 ) -> None:
     ny, nx = image.shape
     for i in range(x.size):

@@ -156,7 +156,14 @@ def _galaxies(shape: tuple[int, int], targets: dict[str, Target], rng: np.random
 
 
 def _cloud(
-    x: float, y: float, rate: float, scale: float, flattening: float, angle: float, points: int, rng: np.random.Generator,
+    x: float,
+    y: float,
+    rate: float,
+    scale: float,
+    flattening: float,
+    angle: float,
+    points: int,
+    rng: np.random.Generator,
 ) -> Points:
     """One galaxy: an exponential disc of `scale` pixels as `points` equal point sources."""
     radius = np.minimum(rng.gamma(2.0, 1.0, points), 6.0) * scale

@@ -53,7 +53,12 @@ def own_noise(psf: FloatArray, flux: float) -> float:
 
 
 def difference_snr(
-    flux: float, psf_science: FloatArray, psf_template: FloatArray, var_science: float, var_template: float, scale: float,
+    flux: float,
+    psf_science: FloatArray,
+    psf_template: FloatArray,
+    var_science: float,
+    var_template: float,
+    scale: float,
 ) -> float:
     """The module's equation; both stamps (k, k) of one size, `var_template` per pixel of the template, `scale` = b."""
     power_s = np.abs(np.fft.fft2(psf_science)) ** 2
@@ -81,6 +86,4 @@ def write_truth(frames: list[FrameTruth], settings: NightSettings, folder: Path)
 def read_truth(folder: Path) -> list[FrameTruth]:
     """The frames of truth.json in `folder`."""
     frames = json.loads((folder / "truth.json").read_text())["frames"]
-    return [
-        FrameTruth(**{**f, "targets": {name: TargetTruth(**t) for name, t in f["targets"].items()}}) for f in frames
-    ]
+    return [FrameTruth(**{**f, "targets": {name: TargetTruth(**t) for name, t in f["targets"].items()}}) for f in frames]

@@ -1,0 +1,268 @@
+"""The point-spread function of a frame on its own pixel grid, a polynomial over the frame.
+
+Guarantees: `PsfModel.at` sums to one everywhere.  Neighbours, cosmic rays and galaxies are clipped pixel by pixel and star
+by star.  Fails with SubtractionFailedError where the frame has no star to measure.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from photometry.errors import SubtractionFailedError
+from photometry.image import Image
+
+Stars = NDArray[np.void]
+Stamps = NDArray[np.float64]
+
+FWHM_PER_SIGMA = 2.3548
+STARS_FOR_LINEAR, STARS_FOR_QUADRATIC = 12, 40
+
+
+@dataclass(frozen=True)
+class PsfModel:
+    """Polynomial stamps: P(x, y) = sum of planes[i] u^powers_u[i] v^powers_v[i], u, v = 2 (x, y) / (n - 1) - 1.
+
+    planes (terms, k, k) float64, k odd, the star's middle on the stamp's middle pixel; plane 0 is the constant term and sums
+    to 1, the others to 0.  shape is the frame's (ny, nx).
+    """
+
+    planes: Stamps
+    powers_u: tuple[int, ...]
+    powers_v: tuple[int, ...]
+    shape: tuple[int, int]
+    stars: int = 0
+
+    @property
+    def half(self) -> int:
+        """The stamps are 2 half + 1 pixels wide."""
+        return int(self.planes.shape[-1] // 2)
+
+    def at(self, x: float, y: float) -> Stamps:
+        """(k, k), unit sum, centred."""
+        ny, nx = self.shape
+        u, v = 2 * x / max(nx - 1, 1) - 1, 2 * y / max(ny - 1, 1) - 1
+        factors = np.array([u**a * v**b for a, b in zip(self.powers_u, self.powers_v, strict=True)])
+        return np.tensordot(factors, self.planes, axes=1)
+
+    def covariance(self, x: float, y: float) -> NDArray[np.float64]:
+        """(2, 2) pixels^2: that of the Gaussian that fits the core best (adaptive moments), axes (x, y)."""
+        return adaptive_covariance(self.at(x, y))
+
+    def fwhm(self) -> float:
+        """Pixels, in the frame's middle: the Gaussian's with the core's covariance."""
+        ny, nx = self.shape
+        return float(FWHM_PER_SIGMA * np.linalg.det(self.covariance((nx - 1) / 2, (ny - 1) / 2)) ** 0.25)
+
+
+def polynomial_powers(order: int) -> list[tuple[int, int]]:
+    """(power of u, power of v) of each term up to the order, the constant first."""
+    return [(total - b, b) for total in range(order + 1) for b in range(total + 1)]
+
+
+def adaptive_covariance(stamp: Stamps) -> NDArray[np.float64]:
+    """Covariance of the Gaussian whose weighted second moments agree with the stamp's (Bernstein & Jarvis 2002)."""
+    k = stamp.shape[0] // 2
+    yy, xx = np.mgrid[-k : k + 1, -k : k + 1].astype(float)
+    cov = np.eye(2) * max(stamp.sum() / max(2 * np.pi * stamp.max(), 1e-30), 0.25)
+    for _ in range(30):
+        a = np.linalg.inv(cov)
+        weight = np.exp(-0.5 * (a[0, 0] * xx**2 + 2 * a[0, 1] * xx * yy + a[1, 1] * yy**2)) * stamp
+        total = weight.sum()
+        xy = float((weight * xx * yy).sum())
+        new = 2 * np.array([[(weight * xx**2).sum(), xy], [xy, (weight * yy**2).sum()]]) / max(total, 1e-30)
+        if not np.isfinite(new).all() or np.linalg.eigvalsh(new)[0] < 0.05 or np.linalg.eigvalsh(new)[1] > k**2:
+            break
+        if np.abs(new - cov).max() < 1e-4 * cov[0, 0]:
+            return np.asarray(new)
+        cov = new
+    return cov
+
+
+def cut_stamps(data: NDArray[np.generic], xi: NDArray[np.int64], yi: NDArray[np.int64], half: int) -> NDArray[np.generic]:
+    """(n, 2 half + 1, 2 half + 1) round integer places, each at least `half` pixels from the border."""
+    offset = np.arange(-half, half + 1)
+    return data[yi[:, None, None] + offset[None, :, None], xi[:, None, None] + offset[None, None, :]]
+
+
+def _pick(image: Image, stars: Stars, half: int, reach: float, limit: int) -> NDArray[np.int64]:
+    """Indices of the brightest isolated, unmasked stars, spread over the frame: at most `limit`."""
+    ny, nx = image.shape
+    xy = np.stack([stars["x"], stars["y"]], axis=1).astype(float)
+    flux = stars["flux"].astype(float)
+    inside = (xy > half + 1).all(axis=1) & (xy[:, 0] < nx - half - 2) & (xy[:, 1] < ny - half - 2)
+    tree = cKDTree(xy)
+    cells: dict[tuple[int, int], int] = {}
+    per_cell = max(1, -(-limit // 64))
+    picked: list[int] = []
+    core = max(2, round(reach / 2))
+    for i in np.argsort(-flux):
+        if not inside[i] or len(picked) >= limit:
+            continue
+        near = [j for j in tree.query_ball_point(xy[i], reach) if j != i]
+        if near and flux[near].max() > 0.1 * flux[i]:
+            continue
+        x, y = int(np.rint(xy[i, 0])), int(np.rint(xy[i, 1]))
+        if image.mask[y - core : y + core + 1, x - core : x + core + 1].any():
+            continue
+        cell = int(8 * x / nx), int(8 * y / ny)
+        if cells.get(cell, 0) < per_cell:
+            cells[cell] = cells.get(cell, 0) + 1
+            picked.append(int(i))
+    return np.array(picked, np.int64)
+
+
+def _centroids(stamps: Stamps, sigma: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """(dx, dy, width^2) of each stamp: the Gaussian-weighted centroid and second moment."""
+    k = stamps.shape[-1] // 2
+    axis = np.arange(-k, k + 1.0)
+    dx = dy = np.zeros(len(stamps))
+    width = np.zeros(len(stamps))
+    for _ in range(8):
+        wx = np.exp(-0.5 * ((axis - dx[:, None]) / sigma) ** 2)
+        wy = np.exp(-0.5 * ((axis - dy[:, None]) / sigma) ** 2)
+        total = np.einsum("nyx,ny,nx->n", stamps, wy, wx)
+        total = np.where(total > 0, total, np.inf)
+        step_x = np.einsum("nyx,ny,nx->n", stamps, wy, wx * (axis - dx[:, None])) / total
+        step_y = np.einsum("nyx,ny,nx->n", stamps, wy * (axis - dy[:, None]), wx) / total
+        second = np.einsum("nyx,ny,nx->n", stamps, wy * (axis - dy[:, None]) ** 2, wx)
+        second += np.einsum("nyx,ny,nx->n", stamps, wy, wx * (axis - dx[:, None]) ** 2)
+        width = second / total
+        dx = np.clip(dx + 1.8 * step_x, -1.5, 1.5)
+        dy = np.clip(dy + 1.8 * step_y, -1.5, 1.5)
+    return dx, dy, width
+
+
+def _stellar(width: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which widths belong to the narrow peak of the stars: the densest half's middle +- 4 of its spread."""
+    good = np.isfinite(width) & (width > 0)
+    w = np.sort(width[good])
+    if len(w) < 6:
+        return np.asarray(good)
+    n = len(w) // 2
+    start = int(np.argmin(w[n:] - w[: len(w) - n]))
+    middle = float(np.median(w[start : start + n + 1]))
+    spread = max(1.4826 * float(np.median(np.abs(w[start : start + n + 1] - middle))) * 2, 0.03 * middle)
+    return np.asarray(good & (np.abs(width - middle) < 4 * spread))
+
+
+def _aligned(image: Image, x: NDArray[np.float64], y: NDArray[np.float64], half: int) -> tuple[Stamps, Stamps]:
+    """Stamps with the stars' middles on the middle pixel (quintic splines), and their weights (0 where masked)."""
+    xi, yi = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+    raw = cut_stamps(image.data, xi, yi, half + 1).astype(float)
+    bad = (cut_stamps(image.mask, xi, yi, half + 1) != 0) | ~np.isfinite(raw)
+    raw[bad] = 0
+    stamps = np.empty((len(x), 2 * half + 1, 2 * half + 1))
+    for i in range(len(x)):
+        moved = ndimage.shift(raw[i], (yi[i] - y[i], xi[i] - x[i]), order=5, mode="nearest")
+        stamps[i] = moved[1:-1, 1:-1]
+    grown = ndimage.binary_dilation(bad, structure=np.ones((1, 3, 3), bool))[:, 1:-1, 1:-1]
+    return stamps, np.where(grown, 0.0, 1.0)
+
+
+def _fit_planes(stamps: Stamps, weights: Stamps, design: NDArray[np.float64]) -> Stamps:
+    """Weighted least squares of every pixel over the stars: (terms, k, k)."""
+    n, k, _ = stamps.shape
+    w, d = weights.reshape(n, -1), stamps.reshape(n, -1)
+    terms = design.shape[1]
+    outer = (design[:, :, None] * design[:, None, :]).reshape(n, -1)
+    normal = (w.T @ outer).reshape(-1, terms, terms)
+    right = (w * d).T @ design
+    ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] + 1e-12
+    solved = np.linalg.solve(normal + ridge * np.eye(terms), right[:, :, None])[:, :, 0]
+    return np.ascontiguousarray(solved.T.reshape(terms, k, k))
+
+
+def build_psf(image: Image, stars: Stars, half: int | None = None, limit: int = 300) -> PsfModel:
+    """The frame's PSF from its stars (structured x, y, flux; pixels, 0-based); image background-subtracted.
+
+    half: the stamps' half-width in pixels; by default 2.5 FWHM, 7 to 15.  SubtractionFailedError without a usable star.
+    """
+    fwhm = _first_fwhm(image, stars)
+    if half is None:
+        half = int(np.clip(np.ceil(2.5 * fwhm), 7, 15))
+    picked = _pick(image, stars, half + 1, max(3 * fwhm, 6.0), limit)
+    if len(picked) < 3:  # crowded or nearly empty: neighbours are left to the clipping
+        picked = _pick(image, stars, half + 1, max(1.2 * fwhm, 3.0), limit)
+    if not len(picked):
+        raise SubtractionFailedError(f"no unsaturated star among {len(stars)} to measure the PSF on")
+    x, y, width = _recentred(image, stars, picked, fwhm)
+    keep = _stellar(width)
+    x, y = x[keep], y[keep]
+    stamps, weights = _aligned(image, x, y, half)
+    return _robust_model(image, x, y, stamps, weights)
+
+
+def _recentred(
+    image: Image, stars: Stars, picked: NDArray[np.int64], fwhm: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Refined places and widths of the picked stars."""
+    xi = np.rint(stars["x"][picked]).astype(np.int64)
+    yi = np.rint(stars["y"][picked]).astype(np.int64)
+    core = max(3, min(7, round(1.5 * fwhm)))
+    cores = np.nan_to_num(cut_stamps(image.data, xi, yi, core).astype(float))
+    dx, dy, width = _centroids(cores, fwhm / FWHM_PER_SIGMA)
+    return xi + dx, yi + dy, width
+
+
+def _first_fwhm(image: Image, stars: Stars) -> float:
+    """Pixels: from the half-maximum areas of bright unmasked stars, at their own peaks."""
+    ny, nx = image.shape
+    half = 12
+    inside = (stars["x"] > half) & (stars["x"] < nx - half - 1) & (stars["y"] > half) & (stars["y"] < ny - half - 1)
+    order = np.flatnonzero(inside)[np.argsort(-stars["flux"][inside])][:400]
+    xi, yi = np.rint(stars["x"][order]).astype(np.int64), np.rint(stars["y"][order]).astype(np.int64)
+    clean = ~(cut_stamps(image.mask, xi, yi, 4) != 0).any(axis=(1, 2)) if len(order) else np.zeros(0, bool)
+    xi, yi = xi[clean][:100], yi[clean][:100]
+    if not len(xi):
+        raise SubtractionFailedError(f"no unmasked star among {len(stars)} to measure the seeing on")
+    areas = []
+    for x, y in zip(xi, yi, strict=True):
+        stamp = image.data[y - half : y + half + 1, x - half : x + half + 1]
+        peak = float(stamp[half - 2 : half + 3, half - 2 : half + 3].max())
+        fine = ndimage.zoom(stamp, 3, order=1) > peak / 2
+        labels, _ = ndimage.label(fine)
+        areas.append(float((labels == labels[fine.shape[0] // 2, fine.shape[1] // 2]).sum()) / 9)
+    return float(np.clip(2 * np.sqrt(np.percentile(areas, 35) / np.pi), 1.5, 12))
+
+
+def _robust_model(
+    image: Image, x: NDArray[np.float64], y: NDArray[np.float64], stamps: Stamps, weights: Stamps
+) -> PsfModel:
+    """Alternate fluxes and planes, clipping pixels against the model (4 sigma plus a share of the star) and bad stars."""
+    n = len(x)
+    order = 2 if n >= STARS_FOR_QUADRATIC else 1 if n >= STARS_FOR_LINEAR else 0
+    powers = polynomial_powers(order)
+    ny, nx = image.shape
+    u, v = 2 * x / max(nx - 1, 1) - 1, 2 * y / max(ny - 1, 1) - 1
+    design = np.stack([u**a * v**b for a, b in powers], axis=1)
+    sky = float(np.median(image.variance[image.mask == 0])) if (image.mask == 0).any() else 1.0
+    flux = np.maximum(stamps.sum(axis=(1, 2)), 1e-6)
+    model = np.broadcast_to(np.median(stamps / flux[:, None, None], axis=0), stamps.shape)
+    good = weights > 0
+    star_good = np.ones(n, bool)
+    planes = np.zeros((len(powers), *stamps.shape[1:]))
+    for _ in range(5):
+        use = np.where(good, 1.0, 0.0)
+        flux = (use * model * stamps).sum(axis=(1, 2)) / np.maximum((use * model**2).sum(axis=(1, 2)), 1e-12)
+        flux = np.maximum(flux, 1e-6)
+        light = flux[:, None, None] * np.maximum(model, 0)
+        noise = np.sqrt(sky + light / image.gain)
+        resid = stamps - flux[:, None, None] * model
+        good = (weights > 0) & (np.abs(resid) < 4 * noise + 0.05 * light + 0.002 * light.max(axis=(1, 2))[:, None, None])
+        lost = 1 - good.mean(axis=(1, 2))
+        star_good = lost <= max(0.3, float(np.median(lost)) + 0.1)
+        # the weight of a star: its flux^2 over a noise that grows with the flux, so that no single star rules
+        level = flux**2 / (sky + (0.02 * flux * float(model.max())) ** 2)
+        w = good * (star_good * level)[:, None, None]
+        planes = _fit_planes(stamps / flux[:, None, None], w, design)
+        total = planes.sum(axis=(1, 2))
+        scale = total[0] if total[0] > 0 else 1.0
+        planes = planes / scale
+        planes[1:] -= (total[1:] / scale)[:, None, None] * planes[0]
+        model = np.tensordot(design, planes, axes=1)
+    return PsfModel(
+        planes, tuple(a for a, _ in powers), tuple(b for _, b in powers), (ny, nx), stars=int(star_good.sum())
+    )

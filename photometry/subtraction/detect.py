@@ -1,0 +1,248 @@
+"""Sources on a difference: peaks of SCORE, their places, forced PSF photometry, and whether they look like a star.
+
+Guarantees: a source's `score` is the map's own at its peak; `flux` is PSF-fitted at the refined place, with the error of
+correlated noise and the source's own photons.  What is sharper than the PSF (a cosmic ray), one half of a dipole, or shaped
+like neither keeps its row and says so in `flags`; `believed` selects the rest.
+"""
+
+from enum import IntFlag
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, signal
+
+from photometry.mask import BAD_BITS
+from photometry.subtraction.difference import Difference
+from photometry.subtraction.score import filters_at
+from photometry.subtraction.settings import SubtractionSettings
+
+Array = NDArray[np.float64]
+
+SOURCE_DTYPE = np.dtype(
+    [
+        ("x", "f8"),
+        ("y", "f8"),
+        ("flux", "f8"),
+        ("flux_err", "f8"),
+        ("score", "f8"),
+        ("flags", "i4"),
+        ("x_tmpl", "f8"),
+        ("y_tmpl", "f8"),
+    ]
+)
+
+
+class Doubt(IntFlag):
+    """Bits of `flags` above the mask's sixteen: why a detection is not believed."""
+
+    SHARP = 1 << 16  # sharper than the PSF: a cosmic ray or a hot pixel
+    DIPOLE = 1 << 17  # as much of the other sign beside it: a star that was not where it was
+    SHAPE = 1 << 18  # not like the PSF: a residual of a bright star, a trail, an edge
+    CUT = 1 << 19  # too much of it is masked to tell
+
+
+FIT_HALF = 5  # pixels round the peak that are compared with the PSF
+DIPOLE_SHARE = 0.5
+CHI2_LIMIT = 3.0
+MODEL_SHARE = 0.1  # of the fitted light: how well the PSF is known, pixel by pixel
+SEEN_SHARE = 0.6  # of the PSF's light that must be unmasked
+DEFAULT_SETTINGS = SubtractionSettings()
+
+
+def detect_sources(difference: Difference, settings: SubtractionSettings = DEFAULT_SETTINGS) -> NDArray[np.void]:
+    """Peaks with |SCORE| >= threshold on unmasked pixels, the most significant first; SOURCE_DTYPE names the columns.
+
+    x, y: 0-based science pixels; x_tmpl, y_tmpl: template pixels; flux: the science frame's unit, negative where it faded;
+    score: signed, without the source's own noise, which flux_err includes; flags: mask bits within 3 px, and `Doubt`.
+    """
+    peaks = _peaks(difference.score, _threshold(difference, settings))
+    rows = np.zeros(len(peaks), SOURCE_DTYPE)
+    for row, (yi, xi) in zip(rows, peaks, strict=True):
+        _measure(row, difference, int(xi), int(yi))
+    rows["x_tmpl"], rows["y_tmpl"] = difference.transform(rows["x"], rows["y"])
+    return rows[np.argsort(-np.abs(rows["score"]), kind="stable")]
+
+
+def believed(sources: NDArray[np.void]) -> NDArray[np.void]:
+    """The detections that look like a star on the difference."""
+    doubt = int(Doubt.SHARP | Doubt.DIPOLE | Doubt.SHAPE | Doubt.CUT)
+    return sources[(sources["flags"] & doubt) == 0]
+
+
+def _threshold(difference: Difference, settings: SubtractionSettings) -> float:
+    """The set one, raised where the self-check says that the frames' noise is larger than their headers claim."""
+    width = difference.figures.get("score_width", 1.0)
+    return settings.threshold * max(1.0, width if np.isfinite(width) else 1.0)
+
+
+def _peaks(score: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
+    """(n, 2) y, x of the local maxima of |SCORE| of either sign within 5 x 5 pixels."""
+    height = np.abs(score)
+    y, x = np.nonzero(height >= threshold)
+    ny, nx = score.shape
+    keep = np.zeros(len(y), bool)
+    for i, (b, a) in enumerate(zip(y, x, strict=True)):
+        box = score[max(b - 2, 0) : min(b + 3, ny), max(a - 2, 0) : min(a + 3, nx)]
+        keep[i] = height[b, a] >= np.max(box * np.sign(score[b, a]))
+    return np.stack([y[keep], x[keep]], axis=1)
+
+
+def _vertex(low: float, middle: float, high: float) -> float:
+    """Where the parabola through three points has its top, -0.5 ... 0.5."""
+    curve = low - 2 * middle + high
+    return float(np.clip(0.5 * (low - high) / curve, -0.5, 0.5)) if curve < 0 else 0.0
+
+
+def _measure(row: np.void, difference: Difference, xi: int, yi: int) -> None:
+    """Fill one row from the neighbourhood of a peak."""
+    score = difference.score
+    ny, nx = score.shape
+    peak = float(score[yi, xi])
+    sign = np.sign(peak)
+    dx = dy = 0.0
+    if 0 < xi < nx - 1 and 0 < yi < ny - 1:
+        cross = sign * score[yi - 1 : yi + 2, xi - 1 : xi + 2]
+        if (cross != 0).all():
+            dx, dy = _vertex(*cross[1].astype(float)), _vertex(*cross[:, 1].astype(float))
+    row["x"], row["y"], row["score"] = xi + dx, yi + dy, peak
+    near = difference.image.mask[max(yi - 3, 0) : yi + 4, max(xi - 3, 0) : xi + 4]
+    row["flags"] = int(np.bitwise_or.reduce(near, axis=None))
+    data, variance, usable = _cut(difference, xi, yi)
+    model = _psf_at(difference, xi, yi, dx, dy)
+    row["flux"], row["flux_err"] = _forced(difference, xi, yi, dx, dy)
+    row["flags"] |= int(_doubts(difference, row, data, variance, usable, model, (xi, yi)))
+
+
+def _cut(difference: Difference, xi: int, yi: int) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Data, variance, unmasked of the square round a pixel; nothing is usable beyond the border."""
+    size = 2 * FIT_HALF + 1
+    data, variance, usable = np.zeros((size, size)), np.ones((size, size)), np.zeros((size, size), bool)
+    ny, nx = difference.score.shape
+    y0, y1, x0, x1 = max(yi - FIT_HALF, 0), min(yi + FIT_HALF + 1, ny), max(xi - FIT_HALF, 0), min(xi + FIT_HALF + 1, nx)
+    there = (slice(y0, y1), slice(x0, x1))
+    here = (slice(y0 - yi + FIT_HALF, y1 - yi + FIT_HALF), slice(x0 - xi + FIT_HALF, x1 - xi + FIT_HALF))
+    data[here] = difference.image.data[there]
+    variance[here] = difference.image.variance[there]
+    usable[here] = (difference.image.mask[there] & np.uint16(BAD_BITS)) == 0
+    return data, variance, usable
+
+
+def _psf_at(difference: Difference, xi: int, yi: int, dx: float, dy: float) -> Array:
+    """The PSF at a place, on the square round its pixel."""
+    psf = np.asarray(ndimage.shift(difference.psf.at(xi, yi), (dy, dx), order=3))
+    k = psf.shape[0] // 2
+    if k < FIT_HALF:
+        return np.pad(psf, FIT_HALF - k)
+    return psf[k - FIT_HALF : k + FIT_HALF + 1, k - FIT_HALF : k + FIT_HALF + 1]
+
+
+def forced_flux(difference: Difference, x: float, y: float) -> tuple[float, float]:
+    """PSF flux of the difference at a place (0-based pixels) and its error, the science frame's unit; NaN where masked.
+
+    The error includes the photons of a positive source.
+    """
+    ny, nx = difference.score.shape
+    if not (0 <= x <= nx - 1 and 0 <= y <= ny - 1):
+        return float("nan"), float("nan")
+    xi, yi = int(np.rint(x)), int(np.rint(y))
+    return _forced(difference, xi, yi, x - xi, y - yi)
+
+
+def _forced(difference: Difference, xi: int, yi: int, dx: float, dy: float) -> tuple[float, float]:
+    """F = sum(P D) / sum(P^2) over unmasked pixels; the error as SCORE's denominator has it, and the source's photons."""
+    data, _, usable = _cut(difference, xi, yi)
+    psf = _psf_at(difference, xi, yi, dx, dy)
+    weight = np.where(usable, psf, 0)
+    norm = float((weight * psf).sum())
+    if norm <= 0.2 * float((psf**2).sum()):
+        return float("nan"), float("nan")
+    flux = float((weight * data).sum()) / norm
+    _, own, through = filters_at(difference.optics, xi, yi)
+    noise = _seen(difference.target_variance, own, xi, yi) + _seen(difference.source_variance, through, xi, yi)
+    # the filters have the whole PSF's shape, the flux that of the square: their norms differ little
+    whole = float((difference.psf.at(xi, yi) ** 2).sum())
+    photons = max(flux, 0) * float((weight**2 * psf).sum()) / norm**2 / difference.image.gain
+    return flux, float(np.sqrt(noise / whole**2 + photons))
+
+
+def _seen(variance: NDArray[np.float32], squares: Array, xi: int, yi: int) -> float:
+    """Sum of a variance plane under a filter's squares (reversed), the plane's border repeated."""
+    half = squares.shape[0] // 2
+    ny, nx = variance.shape
+    y = np.clip(np.arange(yi - half, yi + half + 1), 0, ny - 1)
+    x = np.clip(np.arange(xi - half, xi + half + 1), 0, nx - 1)
+    return float((variance[np.ix_(y, x)] * squares[::-1, ::-1]).sum())
+
+
+def _doubts(
+    difference: Difference,
+    row: np.void,
+    data: Array,
+    variance: Array,
+    usable: NDArray[np.bool_],
+    psf: Array,
+    place: tuple[int, int],
+) -> Doubt:
+    """Compare the square with the PSF and with what a single hit pixel would look like."""
+    doubt = Doubt(0)
+    if not np.isfinite(row["flux"]) or psf[usable].sum() < SEEN_SHARE * psf.sum():
+        return Doubt.CUT
+    flux = float(row["flux"])
+    noise = variance + (MODEL_SHARE * flux * psf) ** 2 + np.abs(flux) * psf.clip(0) / difference.image.gain
+    core = usable & (psf > 0.1 * psf.max())
+    chi2 = float((((data - flux * psf) ** 2 / noise)[core]).mean())
+    hit = _hit(difference, place, psf.shape[0])
+    if _sharper(data, variance, usable, psf, hit):
+        doubt |= Doubt.SHARP
+    elif chi2 > CHI2_LIMIT:
+        doubt |= Doubt.SHAPE
+    if _dipole(difference.score, place, float(row["score"]), difference.psf.fwhm()):
+        doubt |= Doubt.DIPOLE
+    return doubt
+
+
+def _hit(difference: Difference, place: tuple[int, int], size: int) -> Array:
+    """What a single hit pixel of the science frame becomes on the difference, unit sum."""
+    kernel = None
+    if difference.convolved == "science":
+        kernel = difference.optics.source_kernel(*place)
+    elif difference.optics.target_kernel is not None:
+        kernel = difference.optics.target_kernel(*place)
+    out = np.zeros((size, size))
+    out[size // 2, size // 2] = 1.0
+    if kernel is None:
+        return out
+    spread = signal.fftconvolve(out, kernel / kernel.sum(), mode="same")
+    return np.asarray(spread)
+
+
+def _sharper(data: Array, variance: Array, usable: NDArray[np.bool_], psf: Array, hit: Array) -> bool:
+    """Whether a hit pixel (moved to the brightest one) explains the square better than the PSF does."""
+    sign = 1.0 if (data * psf)[usable].sum() > 0 else -1.0
+    inner = slice(FIT_HALF - 2, FIT_HALF + 3)
+    middle = np.where(usable, sign * data, -np.inf)[inner, inner]
+    y, x = np.unravel_index(int(np.argmax(middle)), middle.shape)
+    moved = ndimage.shift(hit, (y - 2, x - 2), order=0)
+    weight = np.where(usable, 1 / variance, 0)
+
+    def gain(model: Array) -> float:
+        return float((weight * model * data).sum() ** 2 / max((weight * model**2).sum(), 1e-30))
+
+    # two more hits beside the first: tracks
+    track = gain(moved)
+    left = data - moved * (weight * moved * data).sum() / max((weight * moved**2).sum(), 1e-30)
+    best = gain(psf)
+    again = max(
+        float((weight * m * left).sum() ** 2 / max((weight * m**2).sum(), 1e-30))
+        for m in (ndimage.shift(moved, s, order=0) for s in ((0, 1), (1, 0), (0, -1), (-1, 0)))
+    )
+    return track + 0.5 * again > best
+
+
+def _dipole(score: NDArray[np.float32], place: tuple[int, int], peak: float, fwhm: float) -> bool:
+    """Whether the other sign is as strong within two FWHM."""
+    reach = int(np.ceil(2 * fwhm))
+    xi, yi = place
+    box = score[max(yi - reach, 0) : yi + reach + 1, max(xi - reach, 0) : xi + reach + 1]
+    other = float((-np.sign(peak) * box).max())
+    return other > DIPOLE_SHARE * abs(peak) and other > 4

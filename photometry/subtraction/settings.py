@@ -1,0 +1,17 @@
+"""What may be set about a subtraction."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SubtractionSettings:
+    """kernel_half         half-width of the matching kernel, pixels
+    max_kernel_order    highest order of the kernel's polynomial over the frame; fewer stars take a lower one
+    background_order    order of the sky that is left between the frames
+    threshold           |SCORE| from which a peak is a detection
+    """
+
+    kernel_half: int = 15
+    max_kernel_order: int = 3
+    background_order: int = 2
+    threshold: float = 5.5

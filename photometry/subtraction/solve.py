@@ -1,0 +1,267 @@
+"""The fit: stamps, weights, Gram matrices, and the kernel and sky that follow.
+
+Each stamp keeps its weighted fp64 Gram matrix, so that clipping stamps and solving for the whole frame are sums.  Weights
+come from a smooth model, never from the noisy pixel; pixels where something varies are weighted down to nothing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from photometry.psf import polynomial_powers
+from photometry.subtraction.basis import Basis
+
+Array = NDArray[np.float64]
+
+PIXEL_CLIP_SIGMA = 5.0
+PIXEL_CLIP_SHARE = 0.02  # of the local flux
+PIXEL_GROW = 5  # pixels
+STAMP_CLIP = 4.0  # robust sigmas of the stamps' chi2
+REFITS = 3
+SCALE_ORDER = 1
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """What is fitted.  target (s, n, n), basis (s, b, n, n), good (s, n, n) bool, star (s,) bool, u and v (s,): middles.
+
+    target_sky, source_sky (s,): the blank sky's variance of each frame there.  Fluxes in each frame's own unit.
+    """
+
+    target: Array
+    basis: Array
+    good: NDArray[np.bool_]
+    star: NDArray[np.bool_]
+    u: Array
+    v: Array
+    target_sky: Array
+    source_sky: Array
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gains (electrons per unit) of the two frames, and the PSF width (sigma, pixels) of the difference."""
+
+    target_gain: float
+    source_gain: float
+    psf_sigma: float
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """K(x, y) = sum of planes[j] u^a v^b, (a, b) = powers[j]; sky likewise (sky_terms, sky_powers); chi2 of the star stamps.
+
+    kernel_sum is that in the frame's middle, target units per source unit.
+    """
+
+    planes: Array
+    powers: list[tuple[int, int]]
+    sky_terms: Array
+    sky_powers: list[tuple[int, int]]
+    chi2: float
+    stamps: int
+    clipped: int
+    order: int
+
+    @property
+    def kernel_sum(self) -> float:
+        """Flux scale of target over source, mean over the frame (its polynomial's mean)."""
+        mean = np.array([(1 / (a + 1) if a % 2 == 0 else 0) * (1 / (b + 1) if b % 2 == 0 else 0) for a, b in self.powers])
+        return float((self.planes.sum(axis=(1, 2)) * mean).sum())
+
+    def at(self, u: float, v: float) -> Array:
+        """(k, k)"""
+        return np.tensordot(np.array([u**a * v**b for a, b in self.powers]), self.planes, axes=1)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which (basis image, spatial term) each unknown is.  The last basis image is the constant 1: the sky."""
+
+    powers: list[tuple[int, int]]
+    n: NDArray[np.int64]
+    j: NDArray[np.int64]
+    penalised: NDArray[np.bool_]
+
+
+def _layout(bases: int, order: int, background_order: int) -> _Layout:
+    powers = polynomial_powers(max(order, background_order))
+    degree = np.array([a + b for a, b in powers])
+    allowed = np.full(bases + 1, order)
+    allowed[0] = min(order, SCALE_ORDER)
+    allowed[-1] = background_order
+    n, j = np.nonzero(degree[None, :] <= allowed[:, None])
+    return _Layout(powers, n, j, (n > 0) & (n < bases))
+
+
+def _columns(stamps: Stamps) -> Array:
+    """(s, b + 1, pixels): the basis images and the sky's."""
+    s, b = stamps.basis.shape[:2]
+    out = np.ones((s, b + 1, stamps.target[0].size))
+    out[:, :b] = stamps.basis.reshape(s, b, -1)
+    return out
+
+
+def _grams(columns: Array, target: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """Weighted (s, b + 1, b + 1), (s, b + 1), (s,): columns by columns, columns by target, target by target."""
+    s = len(columns)
+    gram = np.empty((s, columns.shape[1], columns.shape[1]))
+    right = np.empty((s, columns.shape[1]))
+    for i in range(s):
+        weighted = columns[i] * weights[i]
+        gram[i] = weighted @ columns[i].T
+        right[i] = weighted @ target[i]
+    return gram, right, (weights * target**2).sum(axis=1)
+
+
+def _assemble(gram: Array, right: Array, phi: Array, layout: _Layout) -> tuple[Array, Array]:
+    """The frame's normal equations: Kronecker sums of the stamps' with their places' monomials phi (s, terms)."""
+    s, b = right.shape
+    terms = phi.shape[1]
+    pair = (phi[:, :, None] * phi[:, None, :]).reshape(s, -1)
+    whole = (gram.reshape(s, -1).T @ pair).reshape(b, b, terms, terms)
+    vector = right.T @ phi
+    n, j = layout.n, layout.j
+    return whole[n[:, None], n[None, :], j[:, None], j[None, :]], vector[n, j]
+
+
+def _ridge(matrix: Array, vector: Array, total: float, pixels: float, penalised: NDArray[np.bool_]) -> Array:
+    """Least squares with a ridge on the zero-sum bases, its strength by generalised cross-validation (Golub et al. 1979)."""
+    half = np.where(penalised, 1.0, 1e4)
+    scaled = matrix * half[:, None] * half[None, :]
+    values, vectors = np.linalg.eigh(scaled)
+    values = np.maximum(values, 0)
+    b = vectors.T @ (vector * half)
+    top = values.max() if len(values) else 1.0
+    anchor = float(np.trace(matrix[penalised][:, penalised]) / max(penalised.sum(), 1)) if penalised.any() else top
+    best, answer = np.inf, np.zeros(len(b))
+    for strength in np.append(anchor * 10.0 ** np.arange(-9.0, 0.1, 0.5), 0.0 if not penalised.any() else []):
+        shrunk = values + strength + 1e-13 * top
+        rss = total - (b**2 * (values + 2 * (shrunk - values)) / shrunk**2).sum()
+        free = (values / shrunk).sum()
+        score = rss / max(pixels - free, 1.0) ** 2
+        if score < best:
+            best, answer = score, half * (vectors @ (b / shrunk))
+    return answer
+
+
+def _predict(columns: Array, phi: Array, layout: _Layout, answer: Array) -> tuple[Array, Array]:
+    """Matched source light and sky of each stamp, (s, pixels) each."""
+    spread = np.zeros((columns.shape[1], phi.shape[1]))
+    spread[layout.n, layout.j] = answer
+    mine = phi @ spread.T
+    light = np.matmul(mine[:, None, :-1], columns[:, :-1])[:, 0]
+    return light, np.broadcast_to(mine[:, -1:], light.shape)
+
+
+def _variances(stamps: Stamps, light: Array, scale: float, noise: Noise, sharpness: float) -> Array:
+    """(s, pixels) target units^2: sky and matched light of the target, and the source's share through the kernel."""
+    light = np.maximum(light, 0)
+    own = stamps.target_sky[:, None] + light / noise.target_gain
+    through = stamps.source_sky[:, None] * scale**2 + scale * light / noise.source_gain
+    return np.asarray(own + sharpness * through)
+
+
+def fit(stamps: Stamps, basis: Basis, order: int, background_order: int, noise: Noise) -> Kernel:
+    """The kernel and sky that take the source to the target over all stamps; see the module's promise."""
+    shape = stamps.target.shape
+    columns = _columns(stamps)
+    target = stamps.target.reshape(shape[0], -1)
+    good = stamps.good.reshape(shape[0], -1)
+    layout = _layout(stamps.basis.shape[1], order, background_order)
+    phi = np.stack([stamps.u**a * stamps.v**b for a, b in layout.powers], axis=1)
+    scale = _first_scale(columns[:, 0], target, good & stamps.star[:, None])
+    light, sky = scale * columns[:, 0], np.zeros(target.shape)
+    sharpness = float((basis.kernels[0] ** 2).sum())
+    clean, keep = good, np.ones(shape[0], bool)
+    answer, chi2 = np.zeros(len(layout.n)), np.ones(shape[0])
+    for step in range(REFITS):
+        variance = _variances(stamps, light, scale, noise, sharpness)
+        weights = np.where(clean, 1 / variance, 0)
+        gram, right, square = _grams(columns, target, weights)
+        for _ in range(4):
+            matrix, vector = _assemble(gram[keep], right[keep], phi[keep], layout)
+            pixels = float(clean[keep].sum())
+            answer = _ridge(matrix, vector, float(square[keep].sum()), pixels, layout.penalised)
+            light, sky = _predict(columns, phi, layout, answer)
+            chi2 = (weights * (target - light - sky) ** 2).sum(axis=1) / np.maximum(clean.sum(axis=1), 1)
+            fine = _unclipped(chi2, stamps.star, clean, step)
+            if (fine == keep).all():
+                break
+            keep = fine
+        kernels = _planes(basis, layout, answer, stamps.basis.shape[1])
+        scale = float(kernels[0].sum())
+        sharpness = float((kernels[0] ** 2).sum()) / max(scale**2, 1e-30)
+        clean = good & ~_varying((target - light - sky).reshape(shape), light.reshape(shape), variance, noise).reshape(
+            shape[0], -1
+        )
+    return _result(basis, layout, answer, stamps, keep, chi2, order)
+
+
+def _first_scale(lead: Array, target: Array, good: NDArray[np.bool_]) -> float:
+    """Target over source flux: the median of the star stamps' own ratios."""
+    top = np.where(good, lead * target, 0).sum(axis=1)
+    bottom = np.where(good, lead**2, 0).sum(axis=1)
+    have = bottom > 0
+    return float(np.median(top[have] / bottom[have])) if have.any() else 1.0
+
+
+def _unclipped(chi2: Array, star: NDArray[np.bool_], clean: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
+    """Stamps whose chi2 is like the others' of their kind, and that have pixels left."""
+    enough = clean.sum(axis=1) > 0.3 * clean.shape[1]
+    keep = enough.copy()
+    for kind in (star, ~star):
+        mine = kind & enough
+        if mine.sum() < 4:
+            continue
+        middle = float(np.median(chi2[mine]))
+        spread = max(1.4826 * float(np.median(np.abs(chi2[mine] - middle))), 0.05 * middle)
+        keep &= ~kind | (chi2 < middle + STAMP_CLIP * spread * (1.5 if step == 0 else 1))
+    return keep if keep.any() else enough
+
+
+def _varying(resid: Array, light: Array, variance: Array, noise: Noise) -> NDArray[np.bool_]:
+    """Pixels where something varies: the smoothed residual beyond the noise and a share of the flux, grown."""
+    s = noise.psf_sigma
+    smooth = ndimage.gaussian_filter(resid, (0, s, s), mode="constant")
+    narrowed = ndimage.gaussian_filter(variance.reshape(resid.shape), (0, s / np.sqrt(2), s / np.sqrt(2)))
+    sigma = np.sqrt(narrowed / (4 * np.pi * s**2))
+    level = ndimage.gaussian_filter(np.maximum(light, 0), (0, s, s), mode="constant")
+    hit = np.abs(smooth) > PIXEL_CLIP_SIGMA * sigma + PIXEL_CLIP_SHARE * level
+    disc = np.hypot(*np.mgrid[-PIXEL_GROW : PIXEL_GROW + 1, -PIXEL_GROW : PIXEL_GROW + 1]) <= PIXEL_GROW
+    return np.asarray(ndimage.binary_dilation(hit, structure=disc[None])) if hit.any() else hit
+
+
+def _planes(basis: Basis, layout: _Layout, answer: Array, bases: int) -> Array:
+    spread = np.zeros((bases + 1, len(layout.powers)))
+    spread[layout.n, layout.j] = answer
+    return np.tensordot(spread[:-1].T, basis.kernels, axes=1)
+
+
+def _result(
+    basis: Basis,
+    layout: _Layout,
+    answer: Array,
+    stamps: Stamps,
+    keep: NDArray[np.bool_],
+    chi2: Array,
+    order: int,
+) -> Kernel:
+    bases = stamps.basis.shape[1]
+    planes = _planes(basis, layout, answer, bases)
+    spread = np.zeros((bases + 1, len(layout.powers)))
+    spread[layout.n, layout.j] = answer
+    used = np.array([a + b <= order for a, b in layout.powers])
+    star = stamps.star & keep
+    return Kernel(
+        planes=planes[used],
+        powers=[p for p, use in zip(layout.powers, used, strict=True) if use],
+        sky_terms=spread[-1],
+        sky_powers=layout.powers,
+        chi2=float(np.median(chi2[star])) if star.any() else 1.0,
+        stamps=int(star.sum()),
+        clipped=int((stamps.star & ~keep).sum()),
+        order=order,
+    )

@@ -21,6 +21,7 @@ __all__ = ["Config", "ConfigError", "load", "load_lenient"]
 GroupT = TypeVar("GroupT")
 
 MAX_TELESCOPES = 64
+MAX_COMPLAINTS = 20
 
 
 def load(path: Path) -> Config:
@@ -55,7 +56,9 @@ def _read(path: Path, complaints: list[str]) -> Config:
         config = _config(parse(data), unknown)
     except ConfigError as error:
         raise ConfigError(f"{path}:{error}") from error
-    complaints += [f"{path}:{line}" for line in unknown]
+    complaints += [f"{path}:{line}" for line in unknown[:MAX_COMPLAINTS]]
+    if len(unknown) > MAX_COMPLAINTS:
+        complaints.append(f"{path}: {len(unknown) - MAX_COMPLAINTS} more unknown keys")
     return config
 
 

@@ -5,6 +5,7 @@ Every way to get no result is a `ControlError` whose message is one line for the
 
 import json
 import socket
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,11 @@ def call(path: Path, verb: str, args: dict[str, Any] | None = None, timeout_seco
     """The daemon's result; `ControlError` within about `timeout_seconds` if there is none."""
     deadline = time.monotonic() + timeout_seconds
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout_seconds)
+        # A connect that has its timeout from Python fails at once when others wait; this one waits its turn.
+        patience = struct.pack("ll", int(timeout_seconds), int(timeout_seconds % 1 * 1e6))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         _connect(connection, path)
+        connection.settimeout(timeout_seconds)
         try:
             connection.sendall(line({"verb": verb, "args": args or {}}))
         except TimeoutError:
@@ -53,7 +57,7 @@ def _connect(connection: socket.socket, path: Path) -> None:
         raise NotRunningError(f"not running: nobody listens on {path}") from None
     except PermissionError:
         raise RefusedError(f"refused: {path} may not be opened by this user") from None
-    except (BlockingIOError, TimeoutError):
+    except BlockingIOError:
         raise NoAnswerError(f"no answer: too many are waiting on {path}") from None
     except OSError as error:
         raise NoAnswerError(f"no answer from {path}: {error.strerror}") from error

@@ -67,9 +67,12 @@ class Layout:
 
     def make(self) -> None:
         """Create the folders that are missing; OSError names the one that cannot be made."""
+        if not self.run.exists():
+            self.run.mkdir(parents=True)
+            self.run.chmod(0o755)  # whatever the umask: everyone may ask at the control socket
         for f in fields(self):
             folder: Path = getattr(self, f.name)
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         (self.products / ".tmp").mkdir(exist_ok=True)
         (self.state / "attempts").mkdir(exist_ok=True)
 

@@ -13,7 +13,8 @@ from typing import NoReturn
 
 import yaml
 
-MAX_BYTES = 256 * 1024
+MAX_BYTES = 64 * 1024  # a second of parsing; the documented defaults have 6 KiB
+END_MARK = "..."
 MAX_DEPTH = 8
 
 Plain = str | int | float | bool | None
@@ -65,6 +66,7 @@ def parse(data: bytes) -> Node:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{line}: found a byte that is not UTF-8, allowed: UTF-8 text") from error
+    _check_end(text)
     try:
         return _document(yaml.parse(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
@@ -73,8 +75,16 @@ def parse(data: bytes) -> Node:
         raise ConfigError(f"{line}: not YAML: {_one_line(error.problem or error.context)}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        found = f"the character U+{ord(error.character):04X}"
-        raise ConfigError(f"{line}: not YAML: {found} may not be here") from error
+        raise ConfigError(f"{line}: not YAML: found a control character, allowed: printable text") from error
+
+
+def _check_end(text: str) -> None:
+    """Before YAML looks at it: most cut-off files are YAML, and mean something else."""
+    lines = [line.rstrip() for line in text.splitlines()]
+    last = [line for line in lines if line and not line.lstrip().startswith("#")][-1:]
+    if last != [END_MARK]:
+        allowed = f"a last line '{END_MARK}', so that a cut-off file is noticed"
+        raise ConfigError(f"{max(len(lines), 1)}: found no end mark, allowed: {allowed}")
 
 
 def _one_line(text: str | None) -> str:
@@ -92,17 +102,14 @@ def _refuse(event: yaml.Event, found: str, allowed: str) -> NoReturn:
 def _document(events: Iterator[yaml.Event]) -> Node:
     next(events)  # the stream's start
     start = next(events)
-    if not isinstance(start, yaml.DocumentStartEvent):
-        _refuse(start, "nothing", "keys and values, and the end mark '...'")
+    assert isinstance(start, yaml.DocumentStartEvent)  # the end mark, checked before, is a part of one
     if start.version or start.tags:
         _refuse(start, "a %YAML or %TAG line", "no such line")
     root = _node(next(events), events, 0)
-    end = next(events)
-    if not (isinstance(end, yaml.DocumentEndEvent) and end.explicit):
-        _refuse(end, "no end mark", "a last line '...', so that a cut-off file is noticed")
+    next(events)  # the document's end
     after = next(events)
     if not isinstance(after, yaml.StreamEndEvent):
-        _refuse(after, "more after the end mark '...'", "one document")
+        _refuse(after, "a second document", f"one, and the end mark '{END_MARK}'")
     return root
 
 

@@ -1,7 +1,8 @@
 """How light is recorded: photon noise, cosmic rays, bleeding, read-out noise, digitisation, bad columns.
 
 Frames come as a site's first reduction leaves them: bias subtracted, flat, no overscan.  Away from sources and defects
-the variance is then sky / gain + (read_noise / gain)^2 in adu^2.  The camera knows nothing of the sky: it is given electrons.
+the variance is then sky / gain + (read_noise / gain)^2 in adu^2.  The camera knows nothing of the sky: it is given
+electrons.
 """
 
 import math

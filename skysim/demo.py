@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+from skysim.lightcurve import curve, forced
 from skysim.night import Night, expose, plan, template
 from skysim.node import DemoFailedError, Node, ask
-from skysim.report import collect, failures, summary, table
+from skysim.pictures import draw_pictures
+from skysim.report import best_frame, collect, failures, summary, table
 from skysim.settings import NightSettings
 from skysim.truth import FrameTruth, write_truth
 
@@ -96,13 +98,13 @@ def _wait(node: Node, progress: "Progress") -> None:
 
 
 def _report(folder: Path, frames: list[FrameTruth], began: float) -> int:
-    from skysim.pictures import draw_pictures
-
     results = collect(folder / "products", frames)
     print("\n" + table(results))
     print("\n" + summary(results))
-    for picture in draw_pictures(folder, results):
-        print(f"picture: {picture}")
+    if (best := best_frame(results)) is not None:
+        light_curve = curve(results, forced(folder, best))
+        for picture in draw_pictures(folder, best, light_curve):
+            print(f"picture: {picture}")
     wrong = failures(results)
     for line in wrong:
         print(f"FAILED {line}")
@@ -125,8 +127,8 @@ class Progress:
         if tasks:
             words += "".join(f"  {name} {tasks[name]}" for name in ("ready", "running", "done", "discarded"))
         if words != self._last or self._over:
-            seconds = f"{time.monotonic() - self._began:5.0f} s"
-            print(f"\r{words}  {seconds}   " if self._over else f"{words}  {seconds}", end="" if self._over else "\n", flush=True)
+            line = f"{words}  {time.monotonic() - self._began:5.0f} s"
+            print(f"\r{line}   " if self._over else line, end="" if self._over else "\n", flush=True)
         self._last = words
 
     def end(self) -> None:

@@ -5,8 +5,9 @@ The PSF is an elliptical Moffat profile of exponent 3 (Moffat 1969, A&A 3, 455),
     P(x, y) = 2 / (pi alpha^2) * (1 + q(x, y) / alpha^2)^-3,    alpha = fwhm / (2 sqrt(2^(1/3) - 1)),
 
 q a quadratic form of determinant 1.  It is integrated over a pixel with 2 x 2 Gauss-Legendre points: exact to 0.1 % of the
-flux for a fwhm of 2.5 pixels and more.  A source is drawn out to where its wing falls below `WING_ELECTRONS` a pixel; what lies
-outside is lost: 0.5 % of the flux at a signal-to-noise ratio of about 5, less for brighter ones.
+flux for a fwhm of 2.5 pixels and more.  A source is drawn out to where its wing falls below
+`WING_ELECTRONS` a pixel; what lies outside is lost: 0.5 % of the flux at a signal-to-noise ratio of about 5, less for
+brighter ones.
 """
 
 import math

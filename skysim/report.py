@@ -1,7 +1,7 @@
 """What a node's products say, held against the truth.
 
-Products are read as files (`products/TELESCOPE/NIGHT/FRAME-ID/`): manifest.json names the frame, catalog.fits holds its stars,
-transients.ecsv what changed.  Nothing of photometry is imported: this is how a user would read them.
+Products are read as files (`products/TELESCOPE/NIGHT/FRAME-ID/`): manifest.json names the frame, catalog.fits holds its
+stars, transients.ecsv what changed.  Nothing of photometry is imported: this is how a user would read them.
 """
 
 import json
@@ -20,12 +20,18 @@ MUST_FIND_SNR = 7.0
 MOST_FALSE_PER_FRAME = 2
 
 
+COLUMNS = ("id", "x", "y", "x_tmpl", "y_tmpl", "flux", "flux_err", "score")
+
+
 @dataclass(frozen=True)
 class Listed:
-    """One row of transients.ecsv."""
+    """One row of transients.ecsv; `number` is its id, and the name of its stamps."""
 
+    number: int
     x: float
     y: float
+    x_tmpl: float
+    y_tmpl: float
     flux_adu: float
     flux_err_adu: float
     score: float
@@ -88,8 +94,14 @@ def _listed(folder: Path) -> tuple[Listed, ...]:
     if not path.exists():  # nothing was subtracted; the manifest's notes say why
         return ()
     table = Table.read(path, format="ascii.ecsv")
-    columns = [table[name].tolist() for name in ("x", "y", "flux", "flux_err", "score")]
+    columns = [table[name].tolist() for name in COLUMNS]
     return tuple(Listed(*row) for row in zip(*columns, strict=True))
+
+
+def best_frame(results: Sequence[FrameResult]) -> FrameResult | None:
+    """The frame that shows the supernova best: found, with the highest true S/N; None where there is none."""
+    found = [result for result in results if result.found("supernova") is not None]
+    return max(found, key=lambda result: result.truth.targets["supernova"].snr, default=None)
 
 
 def failures(results: Sequence[FrameResult]) -> list[str]:

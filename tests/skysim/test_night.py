@@ -29,7 +29,7 @@ def made(night, tmp_path_factory):
     return folder, [expose(night, i, folder) for i in range(SETTINGS.frames)]
 
 
-def test_same_seed_same_bytes_another_seed_another_night(night, made, tmp_path):
+def test_same_seed_same_bytes_another_seed_another_night(made, tmp_path):
     folder, truths = made
     assert expose(plan(SETTINGS), 2, tmp_path) == truths[2]
     one, two = ((place / frame_name(2)).read_bytes() for place in (folder, tmp_path))
@@ -41,7 +41,8 @@ def test_same_seed_same_bytes_another_seed_another_night(night, made, tmp_path):
 def test_frames_arrive_whole_and_nothing_is_left_beside_them(made):
     folder, _ = made
     assert sorted(path.name for path in folder.iterdir()) == [
-        *(frame_name(i) for i in range(SETTINGS.frames)), "template.fits",
+        *(frame_name(i) for i in range(SETTINGS.frames)),
+        "template.fits",
     ]
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from astropy.table import Table
 
-from skysim.report import collect, failures, summary, table
+from skysim.report import COLUMNS, collect, failures, summary, table
 from skysim.truth import FrameTruth, TargetTruth
 
 SUPERNOVA, VARIABLE, MOVER = (100.0, 120.0), (300.0, 40.0), (200.0, 200.0)
@@ -25,10 +25,9 @@ def publish(products, number, rows, stars=7):
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps({"name": f"f{number}.fits", "seconds": 3.5}))
     Table({"x": [0.0] * stars}).write(folder / "catalog.fits")
-    columns = list(zip(*[(x, y, 1_000.0, 50.0, 20.0) for x, y in rows], strict=True)) or [[]] * 5
-    Table([list(c) for c in columns], names=["x", "y", "flux", "flux_err", "score"], dtype=[float] * 5).write(
-        folder / "transients.ecsv", format="ascii.ecsv"
-    )
+    listed = [(i, x, y, x + 10, y + 5, 1_000.0, 50.0, 20.0) for i, (x, y) in enumerate(rows, start=1)]
+    found = Table(rows=listed or None, names=COLUMNS, dtype=[int, *[float] * 7])
+    found.write(folder / "transients.ecsv", format="ascii.ecsv")
     return folder
 
 

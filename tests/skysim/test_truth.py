@@ -17,7 +17,7 @@ def psf_of(fwhm):
 
 @pytest.mark.parametrize(("fwhm_science", "fwhm_template"), [(4.5, 3.2), (3.5, 3.5), (3.0, 4.2)])
 def test_snr_is_that_of_a_numerical_matched_filter(fwhm_science, fwhm_template):
-    # science minus template convolved with K, P_t * K = P_s, whitened and correlated with its PSF, on noise alone and on a source
+    # science minus template convolved with K, P_t * K = P_s; whitened and correlated with its PSF
     var_s, var_t, scale, flux = 600.0, 300.0, 0.9, 4_000.0
     p_s, p_t = (np.fft.fft2(np.fft.ifftshift(psf_of(f))) for f in (fwhm_science, fwhm_template))
     kernel = scale * p_s / p_t
@@ -28,9 +28,7 @@ def test_snr_is_that_of_a_numerical_matched_filter(fwhm_science, fwhm_template):
         difference = np.fft.fft2(science) - kernel * np.fft.fft2(template)
         return np.fft.ifft2(difference * np.conj(p_s) / power).real
 
-    noise = [
-        filtered(rng.normal(0, var_s**0.5, (SIZE, SIZE)), rng.normal(0, var_t**0.5, (SIZE, SIZE))) for _ in range(12)
-    ]
+    noise = [filtered(rng.normal(0, var_s**0.5, (SIZE, SIZE)), rng.normal(0, var_t**0.5, (SIZE, SIZE))) for _ in range(12)]
     peak = filtered(flux * np.fft.ifft2(p_s).real, np.zeros((SIZE, SIZE)))[0, 0]
     truth = difference_snr(flux, psf_of(fwhm_science), psf_of(fwhm_template), var_s, var_t, scale)
     assert truth == pytest.approx(peak / np.std(noise), rel=0.03)

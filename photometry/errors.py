@@ -40,4 +40,5 @@ class EnvironmentFailedError(PhotometryError):
 class BadInputError(PhotometryError):
     """The call is wrong: an option, a path, a setting."""
 
+    blame: ClassVar[Blame] = "environment"
     retriable: ClassVar[bool] = False

@@ -1,0 +1,253 @@
+"""What to do: `decide(state, input) -> records, effects`.  Pure; it reads the state and never changes it.
+
+What happened is judged by `ast3d.intake` (frames) and `ast3d.attempts` (workers).  A Tick asks for what is due, and is
+given after every batch of inputs: nothing else sends work to the scout, the nursery or the porter, so a helper that comes
+back is asked anew for all that is open.
+"""
+
+import math
+from collections.abc import Iterator
+from functools import singledispatch
+
+from ast3d import attempts, effects, intake, records
+from ast3d import inputs as i
+from ast3d.policy import PAUSE_SECONDS, REFILE_SECONDS
+from ast3d.state import State, Task
+
+ASKED_AT_ONCE = 1000  # frames that the scout is asked about at once
+
+Step = records.Record | effects.Effect
+
+
+def decide(state: State, given: i.Input) -> tuple[list[records.Record], list[effects.Effect]]:
+    """What the input means: facts to remember, then things to do.  Raises nothing for any input on any state."""
+    facts: list[records.Record] = []
+    doings: list[effects.Effect] = []
+    for step in _steps(given, state):
+        if isinstance(step, effects.Effect):
+            doings.append(step)
+        else:
+            facts.append(step)
+    return facts, doings
+
+
+def next_due(state: State) -> float:
+    """When the next Tick can find something to do, if nothing else happens before; infinity: never."""
+    times = [math.inf]
+    if state.paused_until:
+        times.append(state.paused_until)
+    if "scout" in state.helpers:
+        times += [
+            intake.due_at(entry, state.policy)
+            for place, entry in state.waiting.items()
+            if not entry.asked and place not in state.places
+        ]
+    times += [attempts.next_limit(task, state.policy)[0] for task in state.within("RUNNING")]
+    times += [task.ready_at for task in state.within("FAILED")]
+    if "porter" in state.helpers:
+        times += [task.ready_at for task in state.within("DONE", "DISCARDED") if not task.filing]
+    return min(times)
+
+
+@singledispatch
+def _steps(given: i.Input, state: State) -> Iterator[Step]:
+    raise TypeError(f"not an input: {given!r}, while {len(state.tasks)} tasks are known")
+
+
+@_steps.register
+def _(given: i.Tick, state: State) -> Iterator[Step]:
+    if state.paused_until and given.now >= state.paused_until:
+        yield records.Resumed()
+        yield effects.Log("INFO", "daemon.resumed", {"reason": "the pause has lapsed"})
+    yield from _ask_scout(state, given.now)
+    yield from _limit_workers(state, given.now)
+    yield from _start_workers(state, given.now)
+    yield from _file_frames(state, given.now)
+
+
+def _ask_scout(state: State, now: float) -> Iterator[Step]:
+    if "scout" in state.helpers:
+        for entry in intake.due(state, now, ASKED_AT_ONCE):
+            yield records.Asked(entry.place)
+            yield effects.Identify(entry)
+
+
+def _limit_workers(state: State, now: float) -> Iterator[Step]:
+    for task in state.within("RUNNING"):
+        signal, reason = attempts.overdue(task, state.policy, now)
+        if signal:
+            yield records.Signalled(now, task.id, signal, reason)
+            yield effects.Kill(task.id, task.attempt, task.pid, signal)
+            yield effects.Log("ERROR", "task.limit", {"task": task.id, "signal": signal, "reason": reason})
+
+
+def _start_workers(state: State, now: float) -> Iterator[Step]:
+    if "nursery" not in state.helpers or now < state.paused_until:
+        return
+    free = state.policy.slots - len(state.phases["RUNNING"])
+    for task in _startable(state, now):
+        if free <= 0:
+            return
+        free -= 1
+        yield records.Started(now, task.id, task.attempt + 1)
+        yield effects.Start(task.id, task.entry, task.attempt + 1)
+        yield effects.Log("INFO", "task.start", {"task": task.id, "attempt": task.attempt + 1})
+
+
+def _startable(state: State, now: float) -> Iterator[Task]:
+    """Second attempts that are due, then the frames in the order in which they came."""
+    for task in state.within("FAILED"):
+        if task.ready_at <= now:
+            yield task
+    yield from state.within("READY")
+
+
+def _file_frames(state: State, now: float) -> Iterator[Step]:
+    if "porter" not in state.helpers:
+        return
+    for task in state.within("DONE", "DISCARDED"):
+        if task.filing or task.ready_at > now:
+            continue
+        yield records.FilingAsked(task.id)
+        if task.phase == "DONE":
+            yield effects.Archive(task.id, task.entry, task.night)
+        else:
+            yield effects.Quarantine(task.id, task.entry, task.reason, task.blame, task.failures, task.incomplete)
+
+
+@_steps.register
+def _(given: i.ConfigurationRead, state: State) -> Iterator[Step]:
+    yield records.Configured(given.policy or state.policy, given.problem)
+    if given.problem:
+        yield effects.Log("ERROR", "config.problem", {"reason": given.problem})
+    if given.policy:
+        yield effects.Log("INFO", "config.read", {"slots": given.policy.slots})
+
+
+@_steps.register
+def _(given: i.HelperUp, state: State) -> Iterator[Step]:
+    if given.helper not in state.helpers:
+        yield records.HelperChanged(given.helper, up=True)
+        yield effects.Log("DEBUG", "helper.up", {"helper": given.helper})
+
+
+@_steps.register
+def _(given: i.HelperDown, state: State) -> Iterator[Step]:
+    if given.helper in state.helpers:
+        yield records.HelperChanged(given.helper, up=False)
+    yield effects.Log("ERROR", "helper.down", {"helper": given.helper, "reason": given.reason})
+    if given.helper == "nursery":
+        yield from attempts.lose_unborn(state, given.now)
+
+
+@_steps.register
+def _(given: i.Sighted, state: State) -> Iterator[Step]:
+    yield from intake.sight(state, given)
+
+
+@_steps.register
+def _(given: i.Gone, state: State) -> Iterator[Step]:
+    yield from intake.lose(state, given)
+
+
+@_steps.register
+def _(given: i.Identified, state: State) -> Iterator[Step]:
+    yield from intake.judge(state, given)
+
+
+@_steps.register
+def _(given: i.ScanEnded, state: State) -> Iterator[Step]:
+    yield records.Scanned(given.problems)
+    for problem in given.problems:
+        if problem not in state.pool_problems:
+            yield effects.Log("ERROR", "pool.problem", {"reason": problem})
+
+
+@_steps.register
+def _(given: i.WorkerFound, state: State) -> Iterator[Step]:
+    if given.task not in state.tasks:
+        yield records.Adopted(given.now, given.task, given.entry, given.attempt, given.pid, given.started)
+        yield effects.Log("INFO", "task.adopted", {"task": given.task, "attempt": given.attempt, "pid": given.pid})
+
+
+@_steps.register
+def _(given: i.WorkerSpawned, state: State) -> Iterator[Step]:
+    task = state.tasks.get(given.task)
+    if task and task.phase == "RUNNING" and task.attempt == given.attempt:
+        yield records.Spawned(given.task, given.attempt, given.pid)
+
+
+@_steps.register
+def _(given: i.WorkerProgressed, state: State) -> Iterator[Step]:
+    task = state.tasks.get(given.task)
+    if task and task.phase == "RUNNING" and task.attempt == given.attempt and task.stage != given.stage:
+        yield records.Progressed(given.now, given.task, given.stage)
+
+
+@_steps.register
+def _(given: i.WorkerEnded, state: State) -> Iterator[Step]:
+    yield from attempts.end(state, given)
+
+
+@_steps.register
+def _(given: i.FrameFiled, state: State) -> Iterator[Step]:
+    task = state.tasks.get(given.task)
+    if task is None or task.phase not in ("DONE", "DISCARDED"):
+        return
+    fields = {"task": given.task, "outcome": given.outcome, "detail": given.detail}
+    if given.outcome == "failed":
+        yield records.FilingFailed(given.now, given.task, given.detail, given.now + REFILE_SECONDS)
+        yield effects.Log("ERROR", "task.unfiled", fields)
+        return
+    yield records.Filed(given.task)
+    yield effects.Log("INFO" if given.outcome == "filed" else "ERROR", "task.filed", fields)
+    if given.outcome == "filed" and task.incomplete:
+        yield effects.WatchGrowth(task.id, given.detail, task.entry.size)
+    elif given.outcome == "changed":
+        yield effects.Look(task.entry.place)
+
+
+@_steps.register
+def _(given: i.FrameRestored, _state: State) -> Iterator[Step]:
+    if given.problem:
+        yield effects.Log("ERROR", "task.unrestored", {"task": given.task, "reason": given.problem})
+    else:
+        yield effects.Log("INFO", "task.restored", {"task": given.task})
+    if given.request:
+        result = None if given.problem else {"task": given.task, "state": "SEEN"}
+        yield effects.Reply(given.request, result, given.problem)
+
+
+@_steps.register
+def _(given: i.FrameGrew, state: State) -> Iterator[Step]:
+    if given.task not in state.tasks:
+        yield effects.Log("INFO", "task.grew", {"task": given.task})
+        yield effects.Restore(given.task, request=0)
+
+
+@_steps.register
+def _(given: i.Retry, state: State) -> Iterator[Step]:
+    task = state.tasks.get(given.task)
+    if task is None:
+        yield effects.Restore(given.task, given.request)
+    elif task.phase == "FAILED":
+        yield records.Hurried(given.now, task.id)
+        yield effects.Reply(given.request, {"task": task.id, "state": "READY"})
+    else:
+        yield effects.Reply(given.request, None, f"{task.id} is {task.phase}: there is nothing to retry")
+
+
+@_steps.register
+def _(given: i.Pause, state: State) -> Iterator[Step]:
+    seconds = given.seconds or PAUSE_SECONDS
+    yield records.Paused(given.now + seconds)
+    yield effects.Log("INFO", "daemon.paused", {"seconds": seconds, "running": len(state.phases["RUNNING"])})
+    yield effects.Reply(given.request, {"for_seconds": seconds})
+
+
+@_steps.register
+def _(given: i.Resume, state: State) -> Iterator[Step]:
+    if state.paused_until:
+        yield records.Resumed()
+        yield effects.Log("INFO", "daemon.resumed", {"reason": "an operator"})
+    yield effects.Reply(given.request, {})

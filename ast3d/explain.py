@@ -1,0 +1,127 @@
+"""The state in words and figures, for `ast3ctl status`, `tasks` and `why`.  Pure; the same functions that decide explain."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ast3d import attempts, intake
+from ast3d.common.files import escape
+from ast3d.state import State, Task, Waiting
+
+HELPERS = ("scout", "porter", "nursery")
+
+
+def status(state: State, now: float) -> dict[str, Any]:
+    """`state`, `reasons` and `tasks` of design section 10."""
+    phases = state.phases
+    return {
+        "state": _overall(state, now),
+        "reasons": list(_reasons(state, now)),
+        "tasks": {
+            "ready": len(phases["READY"]) + len(phases["FAILED"]),
+            "running": len(phases["RUNNING"]),
+            "done": state.done,
+            "discarded": state.discarded,
+        },
+    }
+
+
+def _overall(state: State, now: float) -> str:
+    if now < state.paused_until:
+        return "PAUSED"
+    if not state.scanned:
+        return "STARTING"
+    return "DEGRADED" if any(_troubles(state)) else "READY"
+
+
+def _reasons(state: State, now: float) -> Iterator[str]:
+    if now < state.paused_until:
+        yield f"paused for another {state.paused_until - now:.0f} s"
+    yield from _troubles(state)
+
+
+def _troubles(state: State) -> Iterator[str]:
+    yield from (f"the {helper} is down and being started again" for helper in HELPERS if helper not in state.helpers)
+    yield from state.pool_problems
+    if state.configuration_problem:
+        yield f"configuration: {state.configuration_problem}"
+    for task in state.within("FAILED"):
+        if task.failures and task.failures[-1].blame == "environment":
+            yield f"{task.id}: {task.failures[-1].reason}"
+            break
+    for task in state.within("DONE", "DISCARDED"):
+        if task.reason and not task.filing and task.phase == "DONE":
+            yield f"{task.id} cannot leave the pool: {task.reason}"
+            break
+
+
+def tasks(state: State, now: float) -> list[dict[str, Any]]:
+    """Every frame that is known and has not left the pool, one dict each."""
+    waiting = [_row_of_waiting(entry, now) for entry in state.waiting.values()]
+    return waiting + [_row(task, now) for task in state.within("RUNNING", "FAILED", "READY", "DONE", "DISCARDED")]
+
+
+def _row(task: Task, now: float) -> dict[str, Any]:
+    return {
+        "task": task.id,
+        "telescope": task.entry.place.telescope,
+        "name": escape(task.entry.place.name),
+        "state": task.phase,
+        "attempt": task.attempt,
+        "size": task.entry.size,
+        "seconds": round(now - task.since, 1),
+        "reason": task.stage if task.phase == "RUNNING" else task.reason,
+    }
+
+
+def _row_of_waiting(entry: Waiting, now: float) -> dict[str, Any]:
+    seen = entry.sighting.entry
+    return {
+        "task": "",
+        "telescope": seen.place.telescope,
+        "name": escape(seen.place.name),
+        "state": "SEEN",
+        "attempt": 0,
+        "size": seen.size,
+        "seconds": round(now - entry.since, 1),
+        "reason": intake.refuse(entry.sighting) or "is it complete?",
+    }
+
+
+def find(state: State, prefix: str) -> list[str]:
+    """The tasks whose id starts so."""
+    return [prefix] if prefix in state.tasks else sorted(task for task in state.tasks if task.startswith(prefix))
+
+
+def why(state: State, task_id: str, now: float) -> dict[str, Any]:
+    """What happened to a task and what happens next, in sentences."""
+    task = state.tasks[task_id]
+    return {"task": task.id, "state": task.phase, "story": list(_story(state, task, now))}
+
+
+def _story(state: State, task: Task, now: float) -> Iterator[str]:
+    place = task.entry.place
+    yield f"{escape(place.name)} of {place.telescope}, {task.entry.size} bytes."
+    for failure in task.failures:
+        fault = "the frame's" if failure.blame == "frame" else "the machine's"
+        yield f"Attempt {failure.attempt} ended after {failure.seconds:.1f} s, {fault} fault: {failure.reason}."
+    yield from _what_next(state, task, now)
+
+
+def _what_next(state: State, task: Task, now: float) -> Iterator[str]:
+    slots = f"{len(state.phases['RUNNING'])} of {state.policy.slots} workers are busy"
+    if task.phase == "RUNNING":
+        yield f"Attempt {task.attempt} has run for {now - task.since:.1f} s, pid {task.pid}, stage {task.stage or '?'}."
+        when, signal, reason = attempts.next_limit(task, state.policy)
+        if signal:
+            yield f"In {when - now:.0f} s it would get SIG{signal}: {reason}."
+    elif task.phase == "FAILED":
+        yield f"It is tried again in {max(task.ready_at - now, 0):.0f} s ({slots}); `ast3ctl retry {task.id}` does it now."
+    elif task.phase == "READY":
+        ahead = list(state.phases["READY"]).index(task.id)
+        yield f"It waits for {ahead} frames before it; {slots}."
+    elif task.phase == "DONE":
+        yield f"Its products are published under {task.night}; the frame is on its way to the archive."
+    else:
+        yield f"Discarded: {task.reason}. The frame is on its way to the quarantine."
+    if now < state.paused_until and task.phase in ("READY", "FAILED"):
+        yield f"Nothing starts for another {state.paused_until - now:.0f} s: an operator paused ast3d."

@@ -1,0 +1,84 @@
+"""The attempt's own account: state/attempts/TASK.N.json, written by its runner when it starts and when it has ended.
+
+It is how ast3d finds the workers of an earlier ast3d and learns how a worker ended, whoever was there to listen.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ast3d import processes
+from ast3d.common import clock
+from ast3d.common.files import write_durable
+from ast3d.records import Blame, Entry, Place
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who runs which attempt of which frame since when; and, when `ended`, with what result.
+
+    `night` is not empty when the products are published; otherwise `reason`, `blame`, `retriable` and `tail` say why not.
+    """
+
+    task: str
+    attempt: int
+    telescope: str
+    name: str
+    size: int
+    mtime_ns: int
+    pid: int
+    ticks: int
+    boot_id: str
+    started: float
+    ended: bool = False
+    night: str = ""
+    reason: str = ""
+    blame: Blame = "frame"
+    retriable: bool = True
+    tail: str = ""
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(Place(self.telescope, self.name), self.size, self.mtime_ns)
+
+    @property
+    def running(self) -> bool:
+        """Whether the very process that began it is alive."""
+        return not self.ended and self.boot_id == clock.boot_id() and processes.start_ticks(self.pid) == self.ticks
+
+    def lost(self) -> "Account":
+        """The account of a worker that ended without a word."""
+        return replace(self, ended=True, reason="the worker was killed, or ended without a word")
+
+
+def account_file(folder: Path, task: str, attempt: int) -> Path:
+    """Where an attempt's account is."""
+    return folder / f"{task}.{attempt}.json"
+
+
+def stage_file(folder: Path, task: str, attempt: int) -> Path:
+    """Where a worker writes the stage that it is in."""
+    return folder / f"{task}.{attempt}.stage"
+
+
+def output_file(folder: Path, task: str, attempt: int) -> Path:
+    """What the worker said on stdout and stderr."""
+    return folder / f"{task}.{attempt}.out"
+
+
+def write(folder: Path, account: Account) -> None:
+    """Durable; OSError where it cannot be written."""
+    write_durable(account_file(folder, account.task, account.attempt), json.dumps(asdict(account)).encode("ascii"))
+
+
+def read(path: Path) -> Account | None:
+    """The account, or None where there is none that can be understood."""
+    try:
+        return Account(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def read_all(folder: Path) -> list[Account]:
+    """Every account that is there."""
+    return [account for path in sorted(folder.glob("*.json")) if (account := read(path))]

@@ -1,0 +1,27 @@
+"""The part of the configuration that decisions rest on, and the arithmetic of retries."""
+
+from dataclasses import dataclass
+
+PAUSE_SECONDS = 7200.0  # a pause that nobody ends
+REFILE_SECONDS = 10.0  # between attempts to move a frame that could not be moved
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How long to wait, how often to try, how much at once."""
+
+    slots: int = 1
+    settle_seconds: float = 2.0
+    incomplete_seconds: float = 60.0
+    soft_seconds: float = 600.0
+    hard_seconds: float = 660.0
+    silence_seconds: float = 300.0  # 0: the workers cannot tell of progress
+    attempts: int = 3
+    backoff_seconds: float = 5.0
+    backoff_limit_seconds: float = 300.0
+
+
+def backoff(policy: Policy, failures: int) -> float:
+    """Seconds to wait after the n-th failure (n >= 1): doubling, bounded."""
+    doublings = min(max(failures - 1, 0), 32)
+    return min(policy.backoff_seconds * 2.0**doublings, policy.backoff_limit_seconds)

@@ -1,0 +1,178 @@
+"""The porter: the helper process that moves frames out of the pool, and back.
+
+A frame is moved by link and unlink, never over another.  Before it moves, its id is made anew from its bytes: if another
+file has taken its name, that stays where it is.  Each order can be given twice; what was done already is found done.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ast3d.common import clock
+from ast3d.common.files import escape, move_by_link, sync_dir, unescape, write_durable
+from ast3d.frameid import suffix
+from ast3d.link import HelperEnd, Message
+from ast3d.records import Entry, Place
+from ast3d.scout import SIDECAR, identify
+
+WHY = "why.json"
+
+
+class Porter:
+    """Serves one ast3d until it is gone."""
+
+    def __init__(self, link: HelperEnd) -> None:
+        self.link = link
+        self.folders: dict[str, Path] = {}
+        self.orders: dict[str, Callable[[dict[str, Any]], Message | None]] = {
+            "archive": self.archive,
+            "quarantine": self.quarantine,
+            "restore": self.restore,
+            "sweep": self.sweep,
+            "tidy": self.tidy,
+        }
+
+    def run(self) -> None:
+        """Until ast3d is gone: EOFError."""
+        while True:
+            for message in self.link.receive():
+                self.serve(message)
+
+    def serve(self, message: Message) -> None:
+        """Do one order and answer it."""
+        verb, asked = next(iter(message.items()))
+        if verb == "folders":
+            self.folders = {name: Path(path) for name, path in asked.items()}
+        elif verb == "ping":
+            self.link.send({"pong": asked})
+        elif (answer := self.orders[verb](asked)) is not None:
+            self.link.send(answer)
+
+    def archive(self, asked: dict[str, Any]) -> Message:
+        """Into archive/TELESCOPE/NIGHT/FRAME-ID.EXT."""
+        folder = self.folders["archive"] / asked["telescope"] / asked["night"]
+        outcome, detail = self.file(asked, folder)
+        if outcome == "filed":
+            for path in self.attempts(asked["task"]):
+                path.unlink(missing_ok=True)
+        return {"filed": {"task": asked["task"], "outcome": outcome, "detail": detail}}
+
+    def quarantine(self, asked: dict[str, Any]) -> Message:
+        """Into quarantine/TELESCOPE/FRAME-ID/, with why.json and what each attempt said."""
+        task = asked["task"]
+        folder = self.folders["quarantine"] / asked["telescope"] / task
+        why = asked["why"] | {"name": escape(asked["name"]), "telescope": asked["telescope"], "discarded": clock.stamp()}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in self.attempts(task):
+                if path.suffix == ".out":
+                    shutil.copyfile(path, folder / path.name)
+            write_durable(folder / WHY, json.dumps(why, indent=1).encode())
+        except OSError as error:
+            return {"filed": {"task": task, "outcome": "failed", "detail": one_line(error)}}
+        outcome, detail = self.file(asked, folder)
+        if outcome in ("changed", "vanished"):
+            shutil.rmtree(folder, ignore_errors=True)
+        elif outcome == "filed":
+            for path in self.attempts(task):
+                path.unlink(missing_ok=True)
+        return {"filed": {"task": task, "outcome": outcome, "detail": detail}}
+
+    def file(self, asked: dict[str, Any], folder: Path) -> tuple[str, str]:
+        """-> (outcome, detail): see `ast3d.inputs.FrameFiled`."""
+        task, name = asked["task"], asked["name"]
+        source = self.folders["incoming"] / asked["telescope"] / name
+        target = folder / (task + suffix(name))
+        try:
+            about = source.lstat()
+        except FileNotFoundError:
+            return ("filed", str(target)) if target.exists() else ("vanished", f"{escape(name)} is not in the pool any more")
+        except OSError as error:
+            return "failed", one_line(error)
+        entry = Entry(Place(asked["telescope"], name), about.st_size, about.st_mtime_ns)
+        if identify(source, entry) != task:
+            return "changed", f"another file is called {escape(name)} now"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            target = move_beside(source, target)
+            source.with_name(name + SIDECAR).unlink(missing_ok=True)
+        except OSError as error:
+            return "failed", one_line(error)
+        return "filed", str(target)
+
+    def restore(self, asked: dict[str, Any]) -> Message:
+        """From quarantine back into the pool, under the name that the frame had."""
+        task, answer = asked["task"], {"task": asked["task"], "request": asked["request"]}
+        found = sorted(self.folders["quarantine"].glob(f"*/{task}/{WHY}"))
+        if not found:
+            return {"restored": answer | {"problem": f"no task {task}, neither at work nor in quarantine"}}
+        try:
+            why = json.loads(found[0].read_bytes())
+            name = unescape(why["name"])
+            pool, folder = self.folders["incoming"] / why["telescope"], found[0].parent
+            move_by_link(folder / (task + suffix(name)), pool / name)
+            shutil.rmtree(folder)
+            sync_dir(folder.parent)
+        except FileExistsError:
+            return {"restored": answer | {"problem": f"the pool holds another {escape(name)}; move that first"}}
+        except (OSError, ValueError, KeyError) as error:
+            return {"restored": answer | {"problem": f"{task}: {one_line(error)}"}}
+        return {"restored": answer | {"problem": ""}}
+
+    def sweep(self, asked: dict[str, Any]) -> None:
+        """Remove what an attempt left half-written."""
+        shutil.rmtree(self.folders["products"] / ".tmp" / f"{asked['task']}.{asked['attempt']}", ignore_errors=True)
+
+    def tidy(self, asked: dict[str, Any]) -> Message:
+        """At start: remove what attempts left that nobody runs any more."""
+        keep = set(asked["keep"])
+        for folder in (self.folders["products"] / ".tmp").glob("*"):
+            if folder.name not in keep:
+                shutil.rmtree(folder, ignore_errors=True)
+        for path in (self.folders["state"] / "attempts").glob("*"):
+            if path.stem not in keep:
+                path.unlink(missing_ok=True)
+        return {"tidied": True}
+
+    def attempts(self, task: str) -> list[Path]:
+        """The files of a task's attempts: TASK.N.out, .json, .stage."""
+        return [path for path in sorted((self.folders["state"] / "attempts").glob(f"{task}.*.*")) if is_attempt(path, task)]
+
+
+def is_attempt(path: Path, task: str) -> bool:
+    """Whether a file is TASK.N.SUFFIX and not that of a task with a longer name."""
+    return path.stem.removeprefix(task + ".").isdecimal()
+
+
+def move_beside(source: Path, target: Path) -> Path:
+    """Move to `target`, or beside it where other bytes lie under that name; -> where."""
+    candidates = [target, *(target.with_name(f"{target.name}.{n}") for n in range(2, 100))]
+    for candidate in candidates:
+        try:
+            move_by_link(source, candidate)
+        except FileExistsError:
+            continue
+        return candidate
+    raise FileExistsError(f"{target}: a hundred frames of this name")
+
+
+def one_line(error: Exception) -> str:
+    """What went wrong and with which file, without a line break."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {escape(str(error.filename or ''))}"
+    return " ".join(str(error).split())
+
+
+def main() -> None:
+    """The socket to ast3d is the descriptor that the first argument names."""
+    try:
+        Porter(HelperEnd(int(sys.argv[1]))).run()
+    except EOFError:
+        return
+
+
+if __name__ == "__main__":
+    main()

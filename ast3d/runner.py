@@ -1,0 +1,182 @@
+"""The runner: one process a task.  It has the work done by a child, and publishes what the child made.
+
+Guarantee: products appear under products/TELESCOPE/NIGHT/FRAME-ID/ whole, synced, with their manifest, by one rename that
+replaces nothing; or not at all.  However the child ends, killed or not, the attempt's account says how.  The runner does
+not need ast3d, nor the nursery, to be there any more.
+"""
+
+import os
+import shutil
+import signal
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ast3d import ledger, processes, work
+from ast3d.common import clock
+from ast3d.common.files import escape, rename_noreplace, sync_dir, sync_tree
+from ast3d.frameid import frame_id
+from ast3d.porter import one_line
+from ast3d.records import Blame, Entry, Place
+from ast3d.scout import open_regular
+
+TAIL_BYTES = 2000
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one attempt is told.  Paths are absolute; `command` is empty for photometry."""
+
+    task: str
+    attempt: int
+    telescope: str
+    name: str
+    size: int
+    mtime_ns: int
+    frame: str
+    templates: str
+    template: str | None
+    products: str
+    attempts: str
+    command: list[str]
+    photometry: dict[str, Any]
+
+    @property
+    def out(self) -> Path:
+        """Where the products are written before they are published."""
+        return Path(self.products) / ".tmp" / f"{self.task}.{self.attempt}"
+
+
+class AttemptFailedError(Exception):
+    """An attempt ended without products, with what ast3d needs to judge it."""
+
+    def __init__(self, reason: str, blame: Blame, *, retriable: bool = True) -> None:
+        super().__init__(reason)
+        self.reason, self.blame, self.retriable = reason, blame, retriable
+
+
+def main(message: dict[str, Any]) -> None:
+    """In a fresh child of the nursery; never returns."""
+    code = 1
+    try:
+        run(Order(**message))
+        code = 0
+    except BaseException as error:  # noqa: BLE001  the outermost frame of a process
+        print(f"runner: {error!r}", file=sys.stderr)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def run(order: Order) -> None:
+    """The whole attempt.  Raises OSError where even the account cannot be written."""
+    os.setsid()
+    processes.become_subreaper()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is for the work; this process tells how that ended
+    attempts = Path(order.attempts)
+    redirect_output(ledger.output_file(attempts, order.task, order.attempt))
+    pid = os.getpid()
+    account = ledger.Account(
+        order.task, order.attempt, order.telescope, order.name, order.size, order.mtime_ns, pid,
+        processes.start_ticks(pid), clock.boot_id(), clock.boottime(),
+    )  # fmt: skip
+    ledger.write(attempts, account)
+    try:
+        account = replace(account, ended=True, night=attempt(order, account))
+    except AttemptFailedError as error:
+        account = replace(account, ended=True, reason=error.reason, blame=error.blame, retriable=error.retriable)
+    except OSError as error:
+        account = replace(account, ended=True, reason=one_line(error), blame="environment")
+    ledger.write(attempts, replace(account, tail="" if account.night else tail(attempts, order)))
+
+
+def redirect_output(path: Path) -> None:
+    """Take stdin from nowhere, stdout and stderr to a file: a pipe that loses its reader would kill the work."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+    for fd, target in ((nothing, 0), (output, 1), (output, 2)):
+        os.dup2(fd, target)
+    os.close(nothing)
+    os.close(output)
+
+
+def attempt(order: Order, account: ledger.Account) -> str:
+    """Work and publish; -> the night under which the products stand."""
+    shutil.rmtree(order.out, ignore_errors=True)
+    order.out.mkdir(parents=True)
+    frame = open_regular(Path(order.frame))
+    if frame is None:
+        raise AttemptFailedError(f"{escape(order.name)} cannot be opened for reading", "environment")
+    entry = Entry(Place(order.telescope, order.name), order.size, order.mtime_ns)
+    report = work.do(order, order.out)
+    processes.end_strays()
+    seconds = clock.boottime() - account.started
+    check(report, order)
+    if frame_id(entry, frame) != order.task or os.fstat(frame).st_size != order.size:
+        raise AttemptFailedError("the frame was changed while it was processed", "frame", retriable=False)
+    return publish(order, report, frame, seconds)
+
+
+def check(report: work.Ended, order: Order) -> None:
+    """Raise for work that did not end well."""
+    if report.failure:
+        failure = report.failure
+        raise AttemptFailedError(failure["reason"], failure["blame"], retriable=failure["retriable"])
+    if report.signal:
+        name = signal.Signals(report.signal).name
+        raise AttemptFailedError(f"the work was ended by {name}", "frame")
+    if report.status:
+        program = f"pipeline.command {order.command[0]}" if order.command else "photometry"
+        said = tail(Path(order.attempts), order).strip().rpartition("\n")[2]
+        raise AttemptFailedError(f"{program} exited with status {report.status}: {escape_line(said)}", "frame")
+
+
+def publish(order: Order, report: work.Ended, frame: int, seconds: float) -> str:
+    """Manifest, sync, rename, sync.  Products that stand already are the success, whoever made them."""
+    from photometry.manifest import write_manifest
+
+    facts = {
+        "task": order.task,
+        "telescope": order.telescope,
+        "name": escape(order.name),
+        "attempt": order.attempt,
+        "night": report.night,
+        "seconds": round(seconds, 3),
+        "published": clock.stamp(),
+        "frame": {"bytes": order.size, "sha256": work.sha256(frame)},
+        "pipeline": order.command or "photometry",
+        "usage": report.usage,
+        "versions": work.versions(),
+        "configuration": {"photometry": order.photometry, "template": order.template},
+        **report.facts,
+    }
+    write_manifest(order.out, facts)
+    sync_tree(order.out)
+    target = Path(order.products) / order.telescope / report.night / order.task
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        rename_noreplace(order.out, target)
+    except FileExistsError:
+        shutil.rmtree(order.out, ignore_errors=True)
+    sync_dir(target.parent)
+    sync_dir(target.parent.parent)
+    return report.night
+
+
+def tail(attempts: Path, order: Order) -> str:
+    """The end of what the work said."""
+    path = ledger.output_file(attempts, order.task, order.attempt)
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(file.tell() - TAIL_BYTES, 0))
+            return file.read(TAIL_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def escape_line(text: str) -> str:
+    """One line that a terminal survives."""
+    return "".join(char if char.isprintable() else "?" for char in text)[:300]

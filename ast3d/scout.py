@@ -1,0 +1,308 @@
+"""The scout: the helper process that looks at the task pools, and answers what a pool entry is.
+
+The directory is the truth; an inotify event only says "look now".  One look serves start, event, overflow and timer.  What
+it sees is reported once and again when it changes.  Where a pool cannot be watched it is looked at every second instead.
+"""
+
+import errno
+import os
+import select
+import stat
+import sys
+import time
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from inotify_simple import INotify, flags
+
+from ast3d.common.clock import boottime
+from ast3d.fitshead import bytes_promised
+from ast3d.frameid import frame_id
+from ast3d.link import HelperEnd
+from ast3d.records import Arrival, Entry, FileKind, Place
+
+EVENTS = (
+    flags.CREATE | flags.CLOSE_WRITE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.DELETE_SELF | flags.MOVE_SELF
+)
+SIDECAR = ".done"
+POLL_SECONDS = 1.0
+BATCH = 500  # sightings a message
+GATHER_SECONDS = 0.002  # events that come in a burst are looked at together
+
+Known = tuple[FileKind, int, int, Arrival]  # kind, size, mtime_ns, arrival
+
+
+@dataclass
+class Pool:
+    """One telescope's pool and what was last said of each of its entries."""
+
+    telescope: str
+    path: Path
+    known: dict[str, Known] = field(default_factory=dict)
+    watch: int = -1
+    identity: tuple[int, int] = (0, 0)  # device and inode of the folder that is watched
+    problem: str = ""
+
+
+class Scout:
+    """Serves one ast3d until it is gone."""
+
+    def __init__(self, link: HelperEnd) -> None:
+        self.link = link
+        self.inotify: INotify | None = None
+        self.pools: dict[str, Pool] = {}
+        self.products = Path()
+        self.ignore: tuple[str, ...] = ()
+        self.scan_seconds = 10.0
+        self.growing: dict[str, tuple[Path, int]] = {}
+
+    def run(self) -> None:
+        """Until ast3d is gone: EOFError."""
+        next_scan = boottime()
+        while True:
+            sources = [self.link.fileno(), *([self.inotify.fileno()] if self.inotify else [])]
+            ready, _, _ = select.select(sources, [], [], max(next_scan - boottime(), 0) if self.pools else None)
+            if self.link.fileno() in ready:
+                for message in self.link.receive():
+                    self.serve(message)
+            if self.inotify and self.inotify.fileno() in ready:
+                self.look_where_told()
+            if self.pools and boottime() >= next_scan:
+                self.scan()
+                next_scan = boottime() + (POLL_SECONDS if self.unwatched() else self.scan_seconds)
+
+    def serve(self, message: dict[str, Any]) -> None:
+        """Do what ast3d asks."""
+        if asked := message.get("watch"):
+            self.watch(asked)
+        elif asked := message.get("identify"):
+            self.identify(Entry(Place(asked["telescope"], asked["name"]), asked["size"], asked["mtime_ns"]))
+        elif asked := message.get("look"):
+            pool = self.pools.get(asked["telescope"])
+            if pool:
+                pool.known.pop(asked["name"], None)
+                self.look(pool, {asked["name"]})
+        elif asked := message.get("watch_growth"):
+            self.growing[asked["task"]] = (Path(asked["path"]), asked["size"])
+        elif "ping" in message:
+            self.link.send({"pong": message["ping"]})
+
+    def watch(self, asked: dict[str, Any]) -> None:
+        """Take these pools, watch first, then scan; what was known of a pool that stays is kept."""
+        self.products, self.ignore = Path(asked["products"]), tuple(asked["ignore"])
+        self.scan_seconds = asked["scan_seconds"]
+        if self.inotify:
+            self.inotify.close()
+        try:
+            self.inotify = INotify()
+        except OSError as error:  # 128 instances a user
+            self.inotify = None
+            self.link.send({"log": {"event": "pool.unwatched", "reason": f"inotify: {error.strerror}; polling instead"}})
+        known = {pool.telescope: pool.known for pool in self.pools.values()}
+        self.pools = {name: Pool(name, Path(path), known.get(name, {})) for name, path in asked["pools"].items()}
+        for pool in self.pools.values():
+            pool.path.mkdir(parents=True, exist_ok=True)
+        self.scan()
+
+    def scan(self) -> None:
+        """Look at everything; then say so, with what was wrong."""
+        for pool in self.pools.values():
+            pool.problem = ""
+            self.ensure_watched(pool)
+            self.look(pool, None)
+        self.look_at_growing()
+        self.link.send({"scanned": {"problems": [pool.problem for pool in self.pools.values() if pool.problem]}})
+
+    def unwatched(self) -> bool:
+        """Whether some pool must be polled."""
+        return any(pool.watch < 0 for pool in self.pools.values())
+
+    def ensure_watched(self, pool: Pool) -> None:
+        """The folder that has the pool's name now is the one that is watched."""
+        try:
+            about = pool.path.stat()
+        except OSError as error:
+            pool.watch, pool.problem = -1, f"pool {pool.path}: {error.strerror}; bring it back, frames wait there"
+            return
+        identity = about.st_dev, about.st_ino
+        if self.inotify is None or (pool.watch >= 0 and pool.identity == identity):
+            return
+        try:
+            pool.watch, pool.identity = self.inotify.add_watch(pool.path, EVENTS), identity
+        except OSError as error:
+            hint = "; raise fs.inotify.max_user_watches" if error.errno == errno.ENOSPC else ""
+            pool.watch, pool.problem = -1, f"pool {pool.path} is polled, not watched: {error.strerror}{hint}"
+
+    def look_where_told(self) -> None:
+        """Drain the events; look at what they name, or at everything after an overflow."""
+        assert self.inotify is not None
+        time.sleep(GATHER_SECONDS)
+        named: dict[int, set[str]] = {}
+        renamed: dict[int, set[str]] = {}
+        for event in self.inotify.read(timeout=0):
+            if event.mask & flags.Q_OVERFLOW:
+                self.link.send({"log": {"event": "pool.overflow", "reason": "too many events at once; looking at all"}})
+                self.scan()
+                return
+            if event.mask & (flags.DELETE_SELF | flags.MOVE_SELF | flags.IGNORED):
+                self.scan()
+                return
+            name = event.name.removesuffix(SIDECAR)
+            named.setdefault(event.wd, set()).add(name)
+            if event.mask & flags.MOVED_TO and name == event.name:
+                renamed.setdefault(event.wd, set()).add(name)
+        for pool in self.pools.values():
+            if pool.watch in named:
+                self.look(pool, named[pool.watch], renamed.get(pool.watch, set()))
+
+    def look(self, pool: Pool, names: set[str] | None, renamed: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+        """Report what is new, changed or gone among `names` (None: all)."""
+        try:
+            listed = set(os.listdir(pool.path)) if names is None else names
+        except OSError as error:
+            pool.problem = pool.problem or f"pool {pool.path}: {error.strerror}"
+            return
+        gone = [name for name in (pool.known if names is None else names & pool.known.keys()) if name not in listed]
+        sightings: list[dict[str, Any]] = []
+        for name in sorted(listed):
+            if any(fnmatchcase(name, pattern) for pattern in self.ignore):
+                continue
+            seen = self.inspect(pool, name, was_renamed=name in renamed)
+            if seen is None:
+                gone += [name] * (name in pool.known)
+            elif seen != pool.known.get(name):
+                pool.known[name] = seen
+                sightings.append(self.describe(pool, name, seen))
+        for name in gone:
+            del pool.known[name]
+        for start in range(0, len(gone), BATCH):
+            self.link.send({"gone": [[pool.telescope, name] for name in gone[start : start + BATCH]]})
+        for start in range(0, len(sightings), BATCH):
+            self.link.send({"sighted": sightings[start : start + BATCH]})
+
+    def inspect(self, pool: Pool, name: str, *, was_renamed: bool) -> Known | None:
+        """What lies under a name; None for nothing, and for folders."""
+        try:
+            about = (pool.path / name).lstat()
+        except OSError:
+            return None
+        kind = kind_of(about.st_mode)
+        if kind is None:
+            return None
+        before = pool.known.get(name)
+        arrival: Arrival = "listed"
+        if was_renamed or (before and before[1:] == (about.st_size, about.st_mtime_ns, "renamed")):
+            arrival = "renamed"
+        elif (pool.path / (name + SIDECAR)).exists():
+            arrival = "done"
+        return kind, about.st_size, about.st_mtime_ns, arrival
+
+    def describe(self, pool: Pool, name: str, seen: Known) -> dict[str, Any]:
+        """The sighting as it is sent."""
+        kind, size, mtime_ns, arrival = seen
+        needs = 0
+        if kind == "regular":
+            fd = open_regular(pool.path / name)
+            if fd is not None:
+                needs = 2880 if size == 0 else promised(fd)
+                os.close(fd)
+        return {"telescope": pool.telescope, "name": name, "kind": kind, "size": size, "mtime_ns": mtime_ns,
+                "arrival": arrival, "needs": needs}  # fmt: skip
+
+    def identify(self, entry: Entry) -> None:
+        """Answer with the frame-id, unless the entry is no longer what was asked about: then look at it again."""
+        pool = self.pools.get(entry.place.telescope)
+        if pool is None:
+            return
+        path = pool.path / entry.place.name
+        try:
+            about = path.lstat()
+        except OSError:
+            about = None
+        if about is None or (about.st_size, about.st_mtime_ns) != (entry.size, entry.mtime_ns):
+            self.look(pool, {entry.place.name})
+            return
+        task = identify(path, entry)
+        answer = {"telescope": pool.telescope, "name": entry.place.name, "size": entry.size, "mtime_ns": entry.mtime_ns,
+                  "task": task, "published": self.published(pool.telescope, task)}  # fmt: skip
+        self.link.send({"identified": answer})
+
+    def published(self, telescope: str, task: str) -> str:
+        """The night under which the products of a frame stand, or an empty string."""
+        try:
+            nights = sorted(os.listdir(self.products / telescope))
+        except OSError:
+            return ""
+        return next((night for night in nights if (self.products / telescope / night / task / "manifest.json").exists()), "")
+
+    def look_at_growing(self) -> None:
+        """Discarded as incomplete, but somebody goes on writing."""
+        for task, (path, size) in list(self.growing.items()):
+            try:
+                now = path.stat().st_size
+            except OSError:
+                del self.growing[task]
+                continue
+            if now != size:
+                del self.growing[task]
+                self.link.send({"grew": task})
+
+
+def kind_of(mode: int) -> FileKind | None:
+    """None for folders: they are not frames, and not refused either."""
+    if stat.S_ISREG(mode):
+        return "regular"
+    if stat.S_ISDIR(mode):
+        return None
+    if stat.S_ISLNK(mode):
+        return "link"
+    if stat.S_ISFIFO(mode):
+        return "fifo"
+    return "socket" if stat.S_ISSOCK(mode) else "device"
+
+
+def open_regular(path: Path) -> int | None:
+    """A descriptor of a regular file that can be read, or None.  Never follows a link, never waits for a FIFO's writer."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return None
+
+
+def promised(fd: int) -> int:
+    """`bytes_promised`, or 0 where the disk does not let itself be read."""
+    try:
+        return bytes_promised(fd)
+    except OSError:
+        return 0
+
+
+def identify(path: Path, entry: Entry) -> str:
+    """The frame-id; from the name and size alone where the content cannot be read."""
+    fd = open_regular(path)
+    if fd is None:
+        return frame_id(entry, None)
+    try:
+        return frame_id(entry, fd)
+    except OSError:
+        return frame_id(entry, None)
+    finally:
+        os.close(fd)
+
+
+def main() -> None:
+    """The socket to ast3d is the descriptor that the first argument names."""
+    try:
+        Scout(HelperEnd(int(sys.argv[1]))).run()
+    except EOFError:
+        return
+
+
+if __name__ == "__main__":
+    main()

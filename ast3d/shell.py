@@ -1,0 +1,337 @@
+"""The shell: one thread, one loop.  It turns the world into inputs, applies the records, and carries the effects out.
+
+It touches its state directory and its sockets, and nothing that can block.  It decides nothing: see `ast3d.decide`.
+"""
+
+import math
+import os
+import selectors
+import signal
+import socket
+import traceback
+from collections import deque
+from collections.abc import Callable
+from functools import singledispatchmethod
+from pathlib import Path
+from typing import Any
+
+from ast3d import effects, explain, ledger, processes, translate
+from ast3d import inputs as i
+from ast3d.common.admission import Admission
+from ast3d.common.clock import boottime
+from ast3d.common.config import Config, ConfigError, load, load_lenient
+from ast3d.common.control import ControlServer, Request
+from ast3d.common.layout import Layout
+from ast3d.common.log import Logger
+from ast3d.crew import Crew
+from ast3d.decide import decide, next_due
+from ast3d.link import Message
+from ast3d.records import Helper, Record
+from ast3d.startup import policy_of, version
+from ast3d.state import State, apply
+
+LOOK_SECONDS = 1.0  # between looks at the stages of running workers
+
+
+class Shell:
+    """One ast3d.  `run` returns when it was asked to stop; `on_ready` is called once, after the first scan."""
+
+    def __init__(self, layout: Layout, config_file: Path | None, log: Logger, on_ready: Callable[[], None]) -> None:
+        self.layout, self.config_file, self.log = layout, config_file, log
+        self.on_ready: Callable[[], None] | None = on_ready
+        self.attempts = layout.state / "attempts"
+        self.started = boottime()
+        self.state = State()
+        self.config = Config()
+        self.inputs: deque[i.Input] = deque()
+        self.requests: dict[int, Request] = {}
+        self.pidfds: dict[tuple[str, int], int] = {}
+        self.stopping = ""
+        self.tidied = False
+        self.running: list[str] = []
+        self.next_look = 0.0
+        self.selector = selectors.DefaultSelector()
+        self.crew = Crew(self.selector, layout.log / "helpers.err", self.hear, self.lose)
+
+    # --- the loop
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        self.listen_to_signals()
+        self.read_configuration(at_start=True)
+        self.control = ControlServer(self.layout.control_socket, self.admission(), self.asked)
+        self.control.register(self.selector)
+        self.running = self.find_workers()
+        self.begin("scout", boottime())
+        self.begin("porter", boottime())
+        self.log.info("daemon.start", version=version(), pid=os.getpid(), root=str(self.layout.state.parent))
+        while not self.stopping:
+            try:
+                self.turn()
+            except Exception:  # noqa: BLE001  the daemon's outermost loop: it says so and goes on
+                self.log.fatal("daemon.bug", trace=traceback.format_exc())
+        self.log.info("daemon.stop", reason=self.stopping, running=len(self.state.phases["RUNNING"]))
+        self.control.close()
+        self.crew.close()
+
+    def turn(self) -> None:
+        """Wait for something, then do all that it means."""
+        for key, mask in self.selector.select(self.patience()):
+            key.data(mask)
+        now = boottime()
+        for helper in self.crew.due(now):
+            self.begin(helper, now)
+        if now >= self.next_look:
+            self.next_look = now + LOOK_SECONDS
+            self.look_at_stages(now)
+            self.control.expire(now)
+        while self.inputs:
+            self.take(self.inputs.popleft())
+        self.take(i.Tick(now))
+        self.crew.tend(now)
+
+    def patience(self) -> float:
+        """Seconds until something is due."""
+        if self.inputs:
+            return 0.0
+        due = min(next_due(self.state), self.crew.next_due())
+        if self.state.phases["RUNNING"] or self.requests:
+            due = min(due, self.next_look)
+        return min(max(due - boottime(), 0.0), 60.0) if due < math.inf else 60.0
+
+    def take(self, given: i.Input) -> None:
+        """Decide, remember, then do."""
+        facts, doings = decide(self.state, given)
+        for record in facts:
+            self.remember(record)
+        for effect in doings:
+            self.do(effect)
+        if self.on_ready and self.state.scanned:
+            self.log.info("daemon.ready", seconds=round(boottime() - self.started, 3))
+            self.on_ready()
+            self.on_ready = None
+
+    def remember(self, record: Record) -> None:
+        """Records live in memory only; the recovery log is written here when it exists."""
+        self.state = apply(self.state, record)
+
+    # --- effects
+
+    @singledispatchmethod
+    def do(self, effect: effects.Effect) -> None:
+        """Carry an effect out; most are orders for a helper."""
+        order = translate.asked(effect)
+        assert order is not None, effect
+        self.crew.send(*order)
+
+    @do.register
+    def _(self, effect: effects.Log) -> None:
+        getattr(self.log, effect.level.lower())(effect.event, **translate.shown(effect.fields))
+
+    @do.register
+    def _(self, effect: effects.Reply) -> None:
+        if request := self.requests.pop(effect.request, None):
+            request.refuse(effect.error) if effect.error else request.reply(effect.result)
+
+    @do.register
+    def _(self, effect: effects.Kill) -> None:
+        if (effect.task, effect.attempt) in self.pidfds:  # not reaped: the pid is still this worker's
+            processes.kill_group(effect.pid, signal.SIGTERM if effect.signal == "TERM" else signal.SIGKILL)
+
+    @do.register
+    def _(self, effect: effects.Start) -> None:
+        place = effect.entry.place
+        telescope = self.config.telescopes.get(place.telescope)
+        order = {
+            "task": effect.task,
+            "attempt": effect.attempt,
+            "telescope": place.telescope,
+            "name": place.name,
+            "size": effect.entry.size,
+            "mtime_ns": effect.entry.mtime_ns,
+            "frame": str(self.layout.pool(place.telescope) / place.name),
+            "templates": str(self.layout.templates / place.telescope),
+            "template": telescope.template if telescope else None,
+            "products": str(self.layout.products),
+            "attempts": str(self.attempts),
+            "command": list(self.config.pipeline.command or ()),
+            "photometry": self.config.photometry.as_dict(),
+        }
+        self.crew.send("nursery", {"start": order})
+
+    # --- helpers
+
+    def begin(self, helper: Helper, now: float) -> None:
+        """Start a helper and tell it what it needs to begin; its first answer makes it up.
+
+        The porter first sweeps what earlier attempts left, and only then the nursery starts: workers write where it sweeps.
+        """
+        self.crew.start(helper, now)
+        if helper == "scout":
+            self.crew.send("scout", self.watch_order())
+        elif helper == "porter":
+            folders = ("incoming", "products", "archive", "quarantine", "state")
+            self.crew.send("porter", {"folders": {name: str(getattr(self.layout, name)) for name in folders}})
+            self.crew.send("porter", {"ping": 0} if self.tidied else {"tidy": {"keep": self.running}})
+
+    def hear(self, helper: Helper, message: Message) -> None:
+        """A helper spoke."""
+        now = boottime()
+        if helper == "porter" and not self.tidied:
+            self.tidied = True
+            self.begin("nursery", now)
+        if helper not in self.state.helpers:
+            self.inputs.append(i.HelperUp(now, helper))
+        if "spawned" in message:
+            said = message["spawned"]
+            self.inputs.append(i.WorkerSpawned(now, said["task"], said["attempt"], said["pid"]))
+            self.watch(said["task"], said["attempt"], said["pid"], said["ticks"])
+        elif "log" in message:
+            said = message["log"]
+            self.log.error(said["event"], reason=said["reason"])
+        elif given := translate.heard(message, now):
+            self.inputs.append(given)
+
+    def lose(self, helper: Helper, reason: str) -> None:
+        """A helper ended.  Workers that the nursery forked and could not tell of are found by their accounts."""
+        now = boottime()
+        if helper == "nursery":
+            for account in ledger.read_all(self.attempts):
+                if account.running and (account.task, account.attempt) not in self.pidfds:
+                    self.inputs.append(i.WorkerSpawned(now, account.task, account.attempt, account.pid))
+                    self.watch(account.task, account.attempt, account.pid, account.ticks)
+        self.inputs.append(i.HelperDown(now, helper, reason))
+
+    # --- workers
+
+    def find_workers(self) -> list[str]:
+        """At start: the workers of an earlier ast3d; -> TASK.N of each."""
+        running = [account for account in ledger.read_all(self.attempts) if account.running]
+        for account in running:
+            found = i.WorkerFound(
+                boottime(), account.task, account.entry, account.attempt, account.pid, account.started
+            )  # fmt: skip
+            self.inputs.append(found)
+            self.watch(account.task, account.attempt, account.pid, account.ticks)
+        return [f"{account.task}.{account.attempt}" for account in running]
+
+    def watch(self, task: str, attempt: int, pid: int, ticks: int) -> None:
+        """Be told when a worker's process ends."""
+        fd = processes.watch(pid, ticks)
+        if fd is None:
+            self.ended(task, attempt)
+            return
+        self.pidfds[task, attempt] = fd
+        self.selector.register(fd, selectors.EVENT_READ, lambda _mask: self.ended(task, attempt))
+
+    def ended(self, task: str, attempt: int) -> None:
+        """A worker's process is gone: its account says how."""
+        fd = self.pidfds.pop((task, attempt), None)
+        if fd is not None:
+            self.selector.unregister(fd)
+            os.close(fd)
+        account = ledger.read(ledger.account_file(self.attempts, task, attempt))
+        unknown = ledger.Account(task, attempt, "", "", 0, 0, 0, 0, "", 0.0)
+        self.inputs.append(translate.worker_ended(account or unknown, boottime()))
+
+    def look_at_stages(self, now: float) -> None:
+        """What stage each running worker says it is in."""
+        for task in self.state.within("RUNNING"):
+            try:
+                stage = ledger.stage_file(self.attempts, task.id, task.attempt).read_text(encoding="ascii", errors="replace")
+            except OSError:
+                continue
+            if stage and stage != task.stage:
+                self.inputs.append(i.WorkerProgressed(now, task.id, task.attempt, stage))
+
+    # --- operators and signals
+
+    def admission(self) -> Admission:
+        """Who may speak on the control socket."""
+        return Admission.of(self.config.control.group, self.config.control.operators)
+
+    def asked(self, request: Request) -> None:
+        """Answer an operator, or have it decided."""
+        now, number = boottime(), max(self.requests, default=0) + 1
+        task = str(request.args.get("task", ""))
+        seconds = request.args.get("for_seconds") or 0.0
+        match request.verb:
+            case "status":
+                request.reply(self.status(now))
+            case "tasks":
+                request.reply(explain.tasks(self.state, now))
+            case "why" | "retry":
+                self.asked_about(request, number, task, now)
+            case "pause" if isinstance(seconds, int | float) and 0 <= seconds < math.inf:
+                self.requests[number] = request
+                self.inputs.append(i.Pause(now, number, float(seconds)))
+            case "resume":
+                self.requests[number] = request
+                self.inputs.append(i.Resume(now, number))
+            case _:
+                request.refuse(f"{request.verb}: not understood with {request.args}")
+
+    def asked_about(self, request: Request, number: int, task: str, now: float) -> None:
+        """`why` and `retry`: TASK is a frame-id or a unique beginning of one."""
+        found = explain.find(self.state, task)
+        if len(found) > 1:
+            request.refuse(f"{task} is the beginning of {len(found)} tasks: {' '.join(found[:5])}")
+        elif request.verb == "retry" and task:
+            self.requests[number] = request
+            self.inputs.append(i.Retry(now, number, found[0] if found else task))
+        elif found:
+            request.reply(explain.why(self.state, found[0], now))
+        else:
+            request.refuse(f"no task {task} is at work")
+
+    def status(self, now: float) -> dict[str, Any]:
+        """`ast3ctl status --json`, design section 10."""
+        about = {
+            "pid": os.getpid(),
+            "protect": {"pid": None, "state": "absent"},
+            "uptime_seconds": round(now - self.started, 1),
+            "version": version(),
+        }
+        return explain.status(self.state, now) | about
+
+    def listen_to_signals(self) -> None:
+        """Handlers only wake the loop; the loop acts."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        self._wakeup = theirs
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        self.selector.register(ours, selectors.EVENT_READ, lambda _mask: self.signalled(ours.recv(64)))
+
+    def signalled(self, numbers: bytes) -> None:
+        """SIGTERM, SIGINT: stop; workers stay.  SIGHUP: read the configuration."""
+        for number in numbers:
+            if number == signal.SIGHUP:
+                self.read_configuration(at_start=False)
+            elif number in (signal.SIGTERM, signal.SIGINT):
+                self.stopping = signal.Signals(number).name
+
+    def read_configuration(self, *, at_start: bool) -> None:
+        """At start whatever can be used is used; later a file with an error leaves everything as it is."""
+        complaints: list[str] = []
+        if self.config_file is not None:
+            try:
+                if at_start:
+                    self.config, complaints = load_lenient(self.config_file)
+                else:
+                    self.config = load(self.config_file)
+            except ConfigError as error:
+                self.inputs.append(i.ConfigurationRead(boottime(), None, f"{error}; the old configuration stays"))
+                return
+        self.log.set_level(self.config.roulog.level)
+        self.inputs.append(i.ConfigurationRead(boottime(), policy_of(self.config), "; ".join(complaints)))
+        self.crew.send("scout", self.watch_order())
+
+    def watch_order(self) -> Message:
+        """What the scout is to look at."""
+        pools = {name: str(self.layout.pool(name)) for name in self.config.telescopes}
+        pool = self.config.pool
+        order = {"pools": pools, "products": str(self.layout.products), "ignore": list(pool.ignore)}
+        return {"watch": order | {"scan_seconds": pool.scan_seconds}}

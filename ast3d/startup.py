@@ -1,0 +1,100 @@
+"""What ast3d does once: take the lock, leave the terminal, make a policy of its configuration."""
+
+import fcntl
+import os
+import select
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+from ast3d.common.config import Config
+from ast3d.policy import Policy
+
+READY_SECONDS = 60.0  # how long the command waits for the daemon that it leaves behind
+
+
+class AlreadyRunningError(Exception):
+    """Another ast3d holds the lock."""
+
+
+def version() -> str:
+    """Of the installed suite."""
+    try:
+        return version_of("ast3")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def policy_of(config: Config) -> Policy:
+    """What decisions need of the configuration, on this node."""
+    worker, pool = config.worker, config.pool
+    cores = len(os.sched_getaffinity(0))
+    return Policy(
+        slots=cores if worker.slots == "auto" else int(worker.slots),
+        settle_seconds=pool.settle_seconds,
+        incomplete_seconds=pool.incomplete_seconds,
+        soft_seconds=worker.soft_seconds,
+        hard_seconds=worker.hard_seconds,
+        silence_seconds=0.0 if config.pipeline.command else worker.silence_seconds,  # a program cannot tell of progress
+        attempts=worker.attempts,
+        backoff_seconds=worker.backoff_seconds,
+        backoff_limit_seconds=worker.backoff_limit_seconds,
+    )
+
+
+def hold_lock(path: Path) -> int:
+    """The descriptor by which this process is the one ast3d, as long as it lives; children do not inherit the lock.
+
+    Raises AlreadyRunningError, with the other's pid, or OSError.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        pid = os.read(fd, 20).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise AlreadyRunningError(f"ast3d runs here already, pid {pid}; `ast3ctl status` asks it how it is") from error
+    os.ftruncate(fd, 0)
+    os.write(fd, f"{os.getpid()}\n".encode())
+    return fd
+
+
+def daemonize(body: Callable[[Callable[[str], None]], None]) -> int:
+    """Run `body(report)` in a daemon; -> the exit status of the command that started it.
+
+    The command waits until the daemon reports: an empty line, it is ready; anything else, what was wrong.
+    """
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    if os.fork() == 0:
+        os.close(told)
+        os.setsid()
+        if os.fork() != 0:
+            os._exit(0)
+        _leave_terminal()
+        body(lambda line: _tell(tell, line))
+        os._exit(0)
+    os.close(tell)
+    os.wait()
+    if not select.select([told], [], [], READY_SECONDS)[0]:
+        print(f"ast3d: started, but not ready after {READY_SECONDS:g} s; see `ast3ctl status` and its log", file=sys.stderr)
+        return 1
+    line = os.read(told, 4096).decode("utf-8", "replace")
+    if line == "\n":
+        return 0
+    print(f"ast3d: {line.strip() or 'ended before it was ready; see its log'}", file=sys.stderr)
+    return 1
+
+
+def _tell(fd: int, line: str) -> None:
+    os.write(fd, line.encode("utf-8", "replace") + b"\n")
+    os.close(fd)
+
+
+def _leave_terminal() -> None:
+    os.chdir("/")
+    os.umask(0o022)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nothing, fd)

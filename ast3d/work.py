@@ -1,0 +1,212 @@
+"""The work of one attempt, in a child of its own: photometry, or the program that pipeline.command names.
+
+The child can crash, leak, hang or be killed; `do` then says so.  Photometry reports through a pipe, a program by its exit
+status and what it leaves in its folder.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import platform
+import resource
+import signal
+import sys
+import traceback
+import zlib
+from dataclasses import dataclass, field
+from hashlib import sha256 as sha256_of
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ast3d import ledger
+from ast3d.common.files import escape
+from ast3d.fitshead import first_headers
+from ast3d.link import encode
+from ast3d.scout import open_regular
+
+if TYPE_CHECKING:
+    from ast3d.runner import Order
+
+CANNOT_RUN = 127  # the status of a child that could not even exec
+OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE}
+TEMPLATE_SUFFIXES = (".fits", ".fits.gz", ".fits.fz")
+CHUNK_BYTES = 1 << 20
+GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the child ended.
+
+    `facts` go into the manifest; `failure` is {reason, blame, retriable} where photometry itself said what was wrong;
+    `status` and `signal` are the child's; `usage` its CPU seconds and peak memory.
+    """
+
+    night: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    failure: dict[str, Any] = field(default_factory=dict)
+    status: int = 0
+    signal: int = 0
+    usage: dict[str, float] = field(default_factory=dict)
+
+
+def do(order: "Order", out: Path) -> Ended:
+    """Have the work done; returns when the child has ended.  Raises OSError where none can be forked."""
+    receive, send = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        os.close(receive)
+        _child(order, out, send)
+    os.close(send)
+    with os.fdopen(receive, "rb") as pipe:
+        said = pipe.read()
+    _, status, used = os.wait4(pid, 0)
+    usage = {"cpu_seconds": round(used.ru_utime + used.ru_stime, 3), "peak_mb": round(used.ru_maxrss / 1024, 1)}
+    code, number = (0, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), 0)
+    report = json.loads(said) if said and not number else {}
+    night = report.pop("night", "") or night_of_plain(Path(order.frame))
+    return Ended(night, report.get("facts", {}), report.get("failure", {}), code, number, usage)
+
+
+def _child(order: "Order", out: Path, report: int) -> None:
+    """Never returns."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    code = CANNOT_RUN
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        said = _failed(_command(order, out)) if order.command else _photometry(order, out)
+        _write_all(report, encode(said))
+        code = 0
+    except BaseException:  # noqa: BLE001  the outermost frame of a process
+        traceback.print_exc()
+        code = 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _command(order: "Order", out: Path) -> str:
+    """Become the program; returns only what was wrong where that is impossible."""
+    places = {"{frame}": order.frame, "{out}": str(out), "{telescope}": order.telescope}
+    argv = [_fill(word, places) for word in order.command]
+    os.chdir(out)
+    try:
+        os.execvp(argv[0], argv)
+    except OSError as error:
+        return f"pipeline.command {argv[0]}: {error.strerror}; correct the configuration"
+
+
+def _fill(word: str, places: dict[str, str]) -> str:
+    """A name that itself contains {out} stays as it is: each place is filled once, from the left."""
+    for mark, value in places.items():
+        before, found, behind = word.partition(mark)
+        if found:
+            return _fill(before, places) + value + _fill(behind, places)
+    return word
+
+
+def _failed(reason: str) -> dict[str, Any]:
+    return {"failure": {"reason": reason, "blame": "environment", "retriable": True}}
+
+
+def _photometry(order: "Order", out: Path) -> dict[str, Any]:
+    """-> the report for the runner: facts and night, or a failure."""
+    try:
+        from photometry.errors import PhotometryError
+        from photometry.pipeline import process
+        from photometry.settings import Settings
+    except ImportError as error:
+        return _failed(f"photometry cannot be loaded: {error}; repair the installation")
+    stages = ledger.stage_file(Path(order.attempts), order.task, order.attempt)
+    try:
+        template, notes = choose_template(Path(order.templates), order.template)
+        settings = Settings.from_dict(order.photometry)
+        done = process(Path(order.frame), out, template_path=template, settings=settings, progress=stages.write_text)
+    except PhotometryError as error:
+        reason = " ".join(str(error).split())
+        return {"failure": {"reason": reason, "blame": error.blame, "retriable": error.retriable}}
+    except MemoryError:
+        return _failed("out of memory")
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        return _failed(f"{error.strerror}: {escape(str(error.filename or ''))}")
+    facts = done.as_dict()
+    facts["notes"] = [*notes, *facts.get("notes", [])]
+    return {"facts": facts, "night": facts.pop("night", "")}
+
+
+def choose_template(folder: Path, named: str | None) -> tuple[Path | None, list[str]]:
+    """The telescope's template: the one that is named, or the only one; -> (path or None, notes for the manifest).
+
+    Raises EnvironmentFailedError where the named one is not there.
+    """
+    from photometry.errors import EnvironmentFailedError
+
+    if named:
+        path = folder / named
+        if not path.is_file():
+            raise EnvironmentFailedError(f"the template {escape(str(path))} that the configuration names is not there")
+        return path, []
+    found = sorted(path for path in folder.glob("*") if path.name.endswith(TEMPLATE_SUFFIXES)) if folder.is_dir() else []
+    if len(found) == 1:
+        return found[0], []
+    if found:
+        return None, [f"{len(found)} templates and the configuration names none of them: not subtracted"]
+    return None, []
+
+
+def night_of_plain(frame: Path) -> str:
+    """The night of a frame that photometry did not read: from its first headers, else `undated`."""
+    from astropy.io.fits import Header
+
+    from photometry.cards import night_of
+
+    fd = open_regular(frame)
+    if fd is None:
+        return "undated"
+    try:
+        nights = [night_of(Header(header)) for header in first_headers(_unzipped(fd))]
+    finally:
+        os.close(fd)
+    return next((night for night in nights if night != "undated"), "undated")
+
+
+def _unzipped(fd: int) -> int:
+    """The beginning of a compressed frame in memory, or `fd` as it is."""
+    if os.pread(fd, 2, 0) != GZIP:
+        return fd
+    memory = os.memfd_create("header", os.MFD_CLOEXEC)
+    unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    with contextlib.suppress(zlib.error):  # no header to be had: undated
+        os.write(memory, unzip.decompress(os.pread(fd, CHUNK_BYTES, 0), CHUNK_BYTES))
+    return memory
+
+
+def sha256(fd: int) -> str:
+    """Of the whole file, from its beginning."""
+    digest, offset = sha256_of(), 0
+    while chunk := os.pread(fd, CHUNK_BYTES, offset):
+        digest.update(chunk)
+        offset += len(chunk)
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Of what made the products."""
+    found = {"python": platform.python_version()}
+    for name in ("ast3", "numpy", "scipy", "sep", "astropy", "numba"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]

@@ -1,0 +1,149 @@
+"""What each command does: an `Answer` for people and programs, or a `ProblemError`."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ast3ctl import disk, tasks
+from ast3ctl.problem import ProblemError
+from ast3ctl.story import story
+from ast3ctl.words import duration, printable, table
+from ast3d.common.control_client import ControlError, NoAnswerError, NotRunningError, call
+from ast3d.common.layout import Layout
+
+_SHOWN_ROWS = 50
+_MOVING_SECONDS = 60.0  # a frame may be copied between disks before the daemon answers
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The result as JSON and as lines; `problem` is what stderr says where the work failed, with exit code 1."""
+
+    data: Any
+    lines: list[str] = field(default_factory=list)
+    problem: str = ""
+
+
+def status(layout: Layout, options: argparse.Namespace) -> Answer:
+    """How ast3d is; STOPPED (and exit code 1) where it is not running."""
+    try:
+        data = call(layout.control_socket, "status")
+    except NotRunningError as error:
+        return _no_status("STOPPED", _not_running(error, options))
+    except NoAnswerError as error:
+        return _no_status("DEGRADED", f"ast3d gives {error}; `ast3ctl tail` shows what it did last")
+    except ControlError as error:
+        raise ProblemError(str(error)) from error
+    return Answer(data, list(_status_lines(data)))
+
+
+def _no_status(state: str, problem: str) -> Answer:
+    unknown = dict.fromkeys(("ready", "running", "done", "discarded"))
+    data = {
+        "state": state,
+        "reasons": [problem],
+        "pid": None,
+        "tasks": unknown,
+        "protect": {"pid": None, "state": "unknown"},
+        "uptime_seconds": None,
+        "version": _version(),
+    }
+    return Answer(data, [state], problem)
+
+
+def _version() -> str:
+    try:
+        return version("ast3")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _status_lines(data: dict[str, Any]) -> Iterator[str]:
+    up = duration(data.get("uptime_seconds"))
+    yield printable(f"{data['state']}  pid {data.get('pid')}, up {up}, version {data.get('version')}")
+    yield printable("tasks  " + ", ".join(f"{count} {name}" for name, count in data["tasks"].items()))
+    for reason in data.get("reasons", []):
+        yield printable(f"why    {reason}")
+
+
+def list_tasks(layout: Layout, options: argparse.Namespace) -> Answer:
+    """Every frame at work, and those in quarantine."""
+    problem = ""
+    rows: list[dict[str, Any]] = []
+    try:
+        rows = tasks.live(layout)
+    except NotRunningError as error:
+        problem = f"{_not_running(error, options)}; what is listed is in quarantine"
+    except ControlError as error:
+        raise ProblemError(str(error)) from error
+    known = {row.get("task") for row in rows}
+    rows += [tasks.discarded_row(f) for f in disk.quarantined(layout) if f.task not in known]
+    return Answer(rows, _task_lines(rows), problem)
+
+
+def _task_lines(rows: list[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return ["no tasks"]
+    cells = [["STATE", "ATTEMPT", "SINCE", "TASK", "REASON"]]
+    for row in rows[:_SHOWN_ROWS]:
+        since = duration(row["seconds"]) if row.get("seconds") is not None else "-"
+        task = row.get("task") or f"({row.get('name')})"
+        cells.append([printable(cell) for cell in (row["state"], row["attempt"], since, task, row.get("reason") or "")])
+    more = [f"... and {len(rows) - _SHOWN_ROWS} more; --json lists all"] if len(rows) > _SHOWN_ROWS else []
+    return table(cells) + more
+
+
+def why(layout: Layout, options: argparse.Namespace) -> Answer:
+    """What happened to a task, and what happens next."""
+    known = tasks.find(layout, options.task, also_published=True)
+    over = known.finished
+    if over is not None and (known.live is None or known.live.get("state") in {"DONE", "DISCARDED"}):
+        data = {"task": over.task, "state": over.state, "folder": str(over.folder), "story": story(layout, over)}
+    else:
+        data = _ask(layout, options, "why", {"task": known.task})
+    sentences = [printable(sentence) for sentence in data["story"]]
+    return Answer(data, [printable(f"{data['task']}  {data['state']}"), *sentences])
+
+
+def retry(layout: Layout, options: argparse.Namespace) -> Answer:
+    """Another try for a failed or quarantined frame, now."""
+    known = tasks.find(layout, options.task, also_published=False)
+    data = _ask(layout, options, "retry", {"task": known.task}, _MOVING_SECONDS)
+    return Answer(data, [printable(f"{data['task']}  {data['state']}")])
+
+
+def pause(layout: Layout, options: argparse.Namespace) -> Answer:
+    """No new work for a while; what runs goes on."""
+    data = _ask(layout, options, "pause", {"for_seconds": options.for_seconds})
+    return Answer(data, [f"paused for {duration(data['for_seconds'])}; `ast3ctl resume` ends it sooner"])
+
+
+def resume(layout: Layout, options: argparse.Namespace) -> Answer:
+    """New work again."""
+    return Answer(_ask(layout, options, "resume", {}), ["at work again"])
+
+
+def _not_running(error: NotRunningError, options: argparse.Namespace) -> str:
+    start = "ast3d" if options.root is None else f"ast3d --root {options.root}"
+    return f"ast3d is {error}; start it with `{start}`"
+
+
+def _ask(layout: Layout, options: argparse.Namespace, verb: str, args: dict[str, Any], timeout_seconds: float = 5.0) -> Any:
+    try:
+        return call(layout.control_socket, verb, args, timeout_seconds)
+    except NotRunningError as error:
+        raise ProblemError(_not_running(error, options)) from error
+    except ControlError as error:
+        raise ProblemError(str(error)) from error
+
+
+VERBS: dict[str, Callable[[Layout, argparse.Namespace], Answer]] = {
+    "status": status,
+    "tasks": list_tasks,
+    "why": why,
+    "retry": retry,
+    "pause": pause,
+    "resume": resume,
+}

@@ -73,7 +73,7 @@ TRANSIENT = (
     Column("y_tmpl", "pix", "pos.cartesian.y;instr.det", "Row in the template, 0-based: a source's identity", "%.4f"),
     Column("flux", "{unit}", "phot.count;arith.diff", "Science minus template, by the difference's PSF", "%.7g"),
     Column("flux_err", "{unit}", "stat.error;phot.count", "Its standard deviation", "%.5g"),
-    Column("score", "", "stat.snr", "Of the matched filter, in standard deviations; negative where light is missing", "%.3f"),
+    Column("score", "", "stat.snr", "Of the matched filter, in sigmas; negative where light is missing", "%.3f"),
     Column("flags", "", "meta.code.qual", "0 clean; other bits as the difference's mask names them", "%d"),
     Column("mjd", "d", "time.epoch;stat.mean", "Middle of the exposure, UTC", "%.8f"),
 )

@@ -197,12 +197,12 @@ def _measure(
     for i, radius in enumerate(radii, start=1):
         sums = sep.sum_circle(data, stars["x"], stars["y"], radius, err=error, mask=unusable, subpix=5)
         stars[f"flux_aper{i}"], stars[f"flux_aper{i}_err"] = sums[0], sums[1]
-    stars["flags"] |= _mask_flags(image.mask, stars)
+    flag_masked(image.mask, stars)
     return stars
 
 
-def _mask_flags(mask: NDArray[np.uint16], stars: NDArray[Any]) -> NDArray[np.int32]:
-    """What the mask says within one pixel of the centre."""
+def flag_masked(mask: NDArray[np.uint16], stars: NDArray[Any]) -> None:
+    """Add to the stars' flags, in place, what the mask says within one pixel of their centres."""
     ny, nx = mask.shape
     flags = np.zeros(len(stars), np.int32)
     column, row = np.rint(stars["x"]).astype(int), np.rint(stars["y"]).astype(int)
@@ -211,4 +211,4 @@ def _mask_flags(mask: NDArray[np.uint16], stars: NDArray[Any]) -> NDArray[np.int
             bits = mask[np.clip(row + dy, 0, ny - 1), np.clip(column + dx, 0, nx - 1)]
             flags |= np.where(bits & Bit.SATURATED, FLAG_SATURATED, 0)
             flags |= np.where(bits & _HIDDEN, FLAG_MASKED, 0)
-    return flags
+    stars["flags"] |= flags

@@ -6,43 +6,26 @@ header's claims were held against the file's size and the limits (`photometry.fi
 gets wrong is noted, never fatal.
 """
 
-import io
 import os
-import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError
 from astropy.wcs import WCS, WcsError
 from numpy.typing import NDArray
 
 from photometry import cards, defects
 from photometry.cards import night_of
 from photometry.errors import BadFrameError, EnvironmentFailedError
-from photometry.fits_guard import BLOCK, RawImage, image_shape, read_raw, require_size
-from photometry.fits_tiles import check_tiles
+from photometry.fits_pixels import ASTROPY_ERRORS, read_pixels
 from photometry.image import Image
 from photometry.mask import Bit
 
 __all__ = ["Frame", "FrameLimits", "NoiseOverrides", "night_of", "read_frame"]
 
-# What astropy raises on bytes that are no FITS: its readers promise nothing.
-_ASTROPY_ERRORS = (
-    VerifyError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, OverflowError,
-    NotImplementedError, RuntimeError, ZeroDivisionError, EOFError, OSError, zlib.error, struct.error,
-)  # fmt: skip
 # wcslib raises its own errors on top of these.
-_WCS_ERRORS = (*_ASTROPY_ERRORS, WcsError, MemoryError)
-_STRUCTURE = ("SIMPLE", "XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "EXTEND", "PCOUNT", "GCOUNT",
-              "CHECKSUM", "DATASUM")  # fmt: skip
-_EMPTY_PRIMARY = b"".join(
-    card.ljust(80)
-    for card in (b"SIMPLE  =                    T", b"BITPIX  =                    8", b"NAXIS   =                    0",
-                 b"EXTEND  =                    T", b"END")
-).ljust(BLOCK)  # fmt: skip
+_WCS_ERRORS = (*ASTROPY_ERRORS, WcsError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -91,9 +74,8 @@ def read_frame(
     BadFrameError: the frame's fault, with the numbers.  EnvironmentFailedError: an I/O error, memory, no
     such file.
     """
-    raw = read_raw(path, limits.max_megapixels)
+    values, header, notes = read_pixels(path, limits.max_megapixels)
     try:
-        values, header, notes = _decode(raw, limits)
         whole = np.issubdtype(values.dtype, np.integer)
         data = np.ascontiguousarray(values, np.float32)
         del values
@@ -102,45 +84,6 @@ def read_frame(
         raise EnvironmentFailedError("not enough memory for the frame") from error
     wcs = _wcs(header, notes)
     return Frame(image, header, wcs, os.fsdecode(path), tuple(notes))
-
-
-def _decode(raw: RawImage, limits: FrameLimits) -> tuple[NDArray[np.generic], fits.Header, list[str]]:
-    """Pixels (ny, nx), the merged header, and the first notes; the one place where astropy parses foreign
-    bytes.
-    """
-    hdu = raw.hdu
-    shape = require_size(image_shape(hdu.cards, "Z" if hdu.compressed else ""), limits.max_megapixels)
-    if hdu.compressed:
-        check_tiles(hdu)
-    notes = ["the file holds more images: only the first is processed"] if raw.more_images else []
-    start = b"" if hdu.header.startswith(b"SIMPLE") else _EMPTY_PRIMARY
-    content = b"".join((start, hdu.header, hdu.data, bytes(-len(hdu.data) % BLOCK)))
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            with fits.open(io.BytesIO(content), memmap=False, checksum=True) as hdus:
-                found = hdus[-1]
-                if tuple(axis for axis in found.shape if axis != 1) != tuple(axis for axis in shape if axis != 1):
-                    raise BadFrameError(f"not valid FITS: two readings of its size, {found.shape} and {shape}")
-                values = np.asarray(found.data).reshape(shape)
-                header = found.header.copy()
-                if raw.primary is not None:
-                    _inherit(header, fits.Header.fromstring(raw.primary))
-    except _ASTROPY_ERRORS as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise BadFrameError(f"damaged FITS: {reason}") from error
-    if any("hecksum" in str(warning.message) for warning in caught):
-        notes.append("CHECKSUM or DATASUM does not fit: the file was changed after it was written")
-    if values.dtype.kind not in "iuf":
-        raise BadFrameError(f"not an image: pixels of type {values.dtype}")
-    return values, header, notes
-
-
-def _inherit(header: fits.Header, primary: fits.Header) -> None:
-    """The primary header speaks where the extension's is silent."""
-    for card in primary.cards:
-        if card.keyword not in _STRUCTURE and card.keyword not in {"COMMENT", "HISTORY", ""}:
-            header.extend([card], unique=True)
 
 
 def _image(

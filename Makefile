@@ -1,0 +1,41 @@
+# Everything is set up in .venv by the first target that needs it; nothing has to be installed by hand.
+
+PYTHON ?= python3
+BIN := .venv/bin
+NIGHT ?= build/night
+
+.PHONY: help setup run test lint unit clean
+
+help:             ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 24
+
+setup: .venv/.ready  ## put everything into .venv
+
+.venv/.ready: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "ast3 needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -q && apt-get install -y -q python3-venv; } || \
+	  { echo "this Python cannot make a venv: install python3-venv" >&2; exit 1; }
+	@echo "setting up .venv (a minute, once)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,test]'
+	@touch $@
+
+run: setup        ## a simulated night through the whole suite; pictures at the end
+	$(BIN)/ast3-skysim demo $(NIGHT)
+
+test: setup lint  ## everything that needs no GPU
+	@tests/install-tools
+	$(BIN)/pytest
+
+unit: setup       ## the tests that need neither a running daemon nor real frames: the quick ones
+	$(BIN)/pytest --ignore tests/system --ignore tests/science
+
+lint: setup       ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:            ## remove what was built, .venv too
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,0 +1,346 @@
+"""Decisions, over histories of a simulated node."""
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from ast3d import effects, records
+from ast3d import inputs as i
+from ast3d.decide import decide, next_due
+from ast3d.policy import Policy
+from ast3d.records import Entry, Place, Sighting
+from ast3d.state import State, apply
+
+POLICY = Policy(slots=2, attempts=3, backoff_seconds=1.0, backoff_limit_seconds=8.0, soft_seconds=50, hard_seconds=60)
+
+
+@dataclass
+class Node:
+    """A state, and what was decided so far."""
+
+    now: float = 100.0
+    state: State = field(default_factory=lambda: State(policy=POLICY, helpers={"scout", "porter", "nursery"}))
+    doings: list[effects.Effect] = field(default_factory=list)
+    facts: list[records.Record] = field(default_factory=list)
+
+    def give(self, *given: i.Input) -> list[effects.Effect]:
+        """Inputs and then a Tick; -> the effects but log lines."""
+        done = []
+        for one in (*given, i.Tick(self.now)):
+            facts, doings = decide(self.state, one)
+            for fact in facts:
+                apply(self.state, fact)
+            self.facts += facts
+            done += doings
+        self.doings += done
+        return [effect for effect in done if not isinstance(effect, effects.Log)]
+
+    def later(self, seconds: float) -> list[effects.Effect]:
+        self.now += seconds
+        return self.give()
+
+    def accept(self, name: str = "a.fits") -> effects.Start:
+        """A frame that is running when this returns."""
+        entry = Entry(Place("t", name), 2880, 1)
+        self.give(i.Sighted(self.now, (Sighting(entry, "regular", "renamed", 0),)))
+        doings = self.give(i.Identified(self.now, entry, name + "-id", ""))
+        (start,) = [effect for effect in doings if isinstance(effect, effects.Start)]
+        self.give(i.WorkerSpawned(self.now, start.task, start.attempt, 4242))
+        return start
+
+    def end(self, start: effects.Start, **how: object) -> list[effects.Effect]:
+        told: dict = {"night": "", "reason": "broke", "blame": "frame", "retriable": True, "tail": ""} | how
+        return self.give(i.WorkerEnded(self.now, start.task, start.attempt, **told))
+
+
+def entry_of(name: str = "a.fits", size: int = 2880) -> Entry:
+    return Entry(Place("t", name), size, 1)
+
+
+def sighted(node: Node, entry: Entry, arrival: str = "listed", needs: int = 0, kind: str = "regular") -> list[effects.Effect]:
+    return node.give(i.Sighted(node.now, (Sighting(entry, kind, arrival, needs),)))
+
+
+def test_a_listed_file_is_identified_when_it_has_settled_and_not_before():
+    node = Node()
+    assert sighted(node, entry_of()) == []
+    assert next_due(node.state) == node.now + POLICY.settle_seconds
+    assert node.later(POLICY.settle_seconds - 0.01) == []
+    assert node.later(0.01) == [effects.Identify(entry_of())]
+
+
+@pytest.mark.parametrize("arrival", ["renamed", "done"])
+def test_a_renamed_file_and_one_with_a_sidecar_are_not_waited_for(arrival):
+    assert sighted(Node(), entry_of(), arrival) == [effects.Identify(entry_of())]
+
+
+def test_a_file_that_changes_starts_to_settle_anew():
+    node = Node()
+    sighted(node, entry_of(size=1))
+    node.later(1.9)
+    sighted(node, entry_of(size=2))
+    assert node.later(1.9) == []
+    assert node.later(0.1) == [effects.Identify(entry_of(size=2))]
+
+
+def test_a_frame_shorter_than_its_header_says_is_discarded_as_incomplete_and_returns_when_it_grows():
+    node = Node()
+    torn = entry_of(size=5000)
+    assert sighted(node, torn, "renamed", needs=9000) == []
+    assert node.later(POLICY.incomplete_seconds) == [effects.Identify(torn)]
+    (order,) = node.give(i.Identified(node.now, torn, "a-id", ""))
+    assert isinstance(order, effects.Quarantine)
+    assert order.reason == "incomplete: 5000 bytes of the 9000 that its header says"
+    doings = node.give(i.FrameFiled(node.now, "a-id", "filed", "/q/a"))
+    assert doings == [effects.WatchGrowth("a-id", "/q/a", 5000)]
+    assert node.give(i.FrameGrew(node.now, "a-id")) == [effects.Restore("a-id", request=0)]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "device", "socket"])
+def test_what_is_no_regular_file_goes_to_quarantine_without_a_worker(kind):
+    node = Node()
+    sighted(node, entry_of(), kind=kind)
+    (order,) = node.give(i.Identified(node.now, entry_of(), "a-id", ""))
+    assert isinstance(order, effects.Quarantine)
+    assert order.failures == ()
+    assert not order.incomplete
+
+
+def test_published_products_are_credited_and_nothing_runs():
+    node = Node()
+    sighted(node, entry_of(), "renamed")
+    assert node.give(i.Identified(node.now, entry_of(), "a-id", "2026-06-20")) == [
+        effects.Archive("a-id", entry_of(), "2026-06-20")
+    ]
+
+
+def test_done_then_archived_then_forgotten():
+    node = Node()
+    start = node.accept()
+    assert node.end(start, night="n") == [effects.Archive(start.task, start.entry, "n")]
+    assert node.state.done == 1
+    node.give(i.FrameFiled(node.now, start.task, "filed", "/archive/a"))
+    assert node.state.tasks == {}
+    assert node.state.places == {}
+
+
+def test_a_frames_own_failures_count_and_the_last_discards_it():
+    node = Node()
+    start = node.accept()
+    for attempt in (1, 2):
+        assert start.attempt == attempt
+        assert effects.Sweep(start.task, attempt) in node.end(start)
+        (start,) = node.later(2.0**attempt)
+        node.give(i.WorkerSpawned(node.now, start.task, start.attempt, 1))
+    doings = node.end(start, reason="broke again")
+    assert doings[0] == effects.Sweep(start.task, 3)
+    assert isinstance(doings[1], effects.Quarantine)
+    assert [failure.attempt for failure in doings[1].failures] == [1, 2, 3]
+    assert node.state.discarded == 1
+
+
+def test_what_cannot_succeed_is_not_tried_again():
+    node = Node()
+    doings = node.end(node.accept(), retriable=False, reason="a text file")
+    assert isinstance(doings[-1], effects.Quarantine)
+    assert doings[-1].reason == "a text file"
+
+
+def test_the_machines_failures_never_discard_a_frame():
+    node = Node()
+    start = node.accept()
+    for _ in range(20):
+        node.end(start, blame="environment", reason="disk full", retriable=False)
+        assert not node.state.phases["DISCARDED"]
+        (start,) = node.later(POLICY.backoff_limit_seconds)
+        node.give(i.WorkerSpawned(node.now, start.task, start.attempt, 1))
+    assert node.end(start, night="n")[-1] == effects.Archive(start.task, start.entry, "n")
+
+
+def test_no_more_workers_than_slots():
+    node = Node()
+    node.accept("a.fits")
+    node.accept("b.fits")
+    entry = entry_of("c.fits")
+    sighted(node, entry, "renamed")
+    assert node.give(i.Identified(node.now, entry, "c", "")) == []
+    assert [task.id for task in node.state.within("READY")] == ["c"]
+
+
+def test_soft_limit_then_hard_limit():
+    node = Node()
+    start = node.accept()
+    node.give(i.WorkerProgressed(node.now, start.task, 1, "background"))
+    assert node.later(49.9) == []
+    assert node.later(0.1) == [effects.Kill(start.task, 1, 4242, "TERM")]
+    assert node.later(9.9) == []
+    assert node.later(0.1) == [effects.Kill(start.task, 1, 4242, "KILL")]
+    assert node.later(100) == []
+    node.end(start, reason="ended by SIGKILL", blame="environment")
+    (task,) = node.state.within("FAILED")
+    assert task.failures[0].blame == "frame"
+    assert task.reason == "exceeded the soft limit of 50 s in stage background; ended by SIGKILL"
+
+
+def test_silence_counts_as_hung():
+    node = Node()
+    node.state.policy = Policy(silence_seconds=10.0)
+    start = node.accept()
+    node.later(9)
+    node.give(i.WorkerProgressed(node.now, start.task, 1, "psf"))
+    assert node.later(9) == []
+    assert node.later(1) == [effects.Kill(start.task, 1, 4242, "TERM")]
+
+
+def test_pause_starts_nothing_and_lapses():
+    node = Node()
+    assert node.give(i.Pause(node.now, 7, 60.0)) == [effects.Reply(7, {"for_seconds": 60.0})]
+    sighted(node, entry_of(), "renamed")
+    assert node.give(i.Identified(node.now, entry_of(), "a-id", "")) == []
+    assert next_due(node.state) == node.now + 60.0
+    (start,) = node.later(60.0)
+    assert isinstance(start, effects.Start)
+
+
+def test_a_file_that_takes_a_running_frames_name_waits_its_turn():
+    node = Node()
+    start = node.accept()
+    other = entry_of(size=5760)
+    assert sighted(node, other, "renamed") == []
+    node.end(start, night="n")
+    assert node.give(i.FrameFiled(node.now, start.task, "changed", "other"))[0] == effects.Look(other.place)
+
+
+def test_a_vanished_frame_leaves_no_task():
+    node = Node()
+    node.give(i.Pause(node.now, 0, 60.0))
+    sighted(node, entry_of(), "renamed")
+    node.give(i.Identified(node.now, entry_of(), "a-id", ""))
+    node.give(i.Gone(node.now, (entry_of().place,)))
+    assert node.state.tasks == {}
+
+
+def test_what_a_lost_nursery_did_not_fork_is_tried_again_and_blames_no_frame():
+    node = Node()
+    sighted(node, entry_of(), "renamed")
+    node.give(i.Identified(node.now, entry_of(), "a-id", ""))
+    node.give(i.HelperDown(node.now, "nursery", "ended"))
+    (task,) = node.state.within("FAILED")
+    assert task.failures[0].blame == "environment"
+    assert node.later(1.0) == []  # nobody to fork it
+    assert isinstance(node.give(i.HelperUp(node.now, "nursery"))[0], effects.Start)
+
+
+def test_helpers_that_come_back_are_asked_anew():
+    node = Node()
+    sighted(node, entry_of("x.fits"), "renamed")
+    node.end(node.accept(), night="n")
+    node.give(i.HelperDown(node.now, "porter", "ended"), i.HelperDown(node.now, "scout", "ended"))
+    doings = node.give(i.HelperUp(node.now, "porter"), i.HelperUp(node.now, "scout"))
+    assert {type(effect) for effect in doings} == {effects.Identify, effects.Archive}
+
+
+def test_retry():
+    node = Node()
+    start = node.accept()
+    node.end(start)
+    doings = node.give(i.Retry(node.now, 5, start.task))
+    assert doings[0] == effects.Reply(5, {"task": start.task, "state": "READY"})
+    assert doings[1] == effects.Start(start.task, start.entry, 2)
+    (refusal,) = node.give(i.Retry(node.now, 6, start.task))
+    assert "RUNNING" in refusal.error
+    assert node.give(i.Retry(node.now, 7, "quarantined")) == [effects.Restore("quarantined", 7)]
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_any_history_ends_with_every_frame_published_or_quarantined_once(seed):
+    History(seed).run()
+
+
+class History:
+    """Frames with fates of their own, helpers that die, answers in any order; then peace, until all is done."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.node = Node()
+        self.names = [f"f{n}.fits" for n in range(5)]
+        self.fates = {name: self.dice.choice(["good", "bad", "flaky", "environment", "hung"]) for name in self.names}
+        self.pool = {name: entry_of(name, 2880 * (n + 1)) for n, name in enumerate(self.names)}
+        self.asked: list[effects.Effect] = []
+        self.tries = dict.fromkeys(self.names, 0)
+        self.published: list[str] = []
+        self.archived: list[str] = []
+        self.quarantined: list[str] = []
+
+    def run(self) -> None:
+        for name in self.names:
+            arrival = self.dice.choice(["listed", "renamed", "done"])
+            self.do(i.Sighted(self.node.now, (Sighting(self.pool[name], "regular", arrival, 0),)))
+        for step in range(2000):
+            if not self.pool:
+                break
+            if step < 60 and self.dice.random() < 0.2:
+                self.trouble()
+            self.step()
+        assert not self.pool, self.fates
+        assert sorted(self.archived + self.quarantined) == self.names
+        assert sorted(self.published) == sorted(self.archived)
+        assert not [name for name in self.quarantined if self.fates[name] in ("good", "environment")]
+        assert self.node.state.tasks == {}
+
+    def do(self, *given: i.Input) -> None:
+        self.asked += self.node.give(*given)
+        assert len(self.node.state.phases["RUNNING"]) <= POLICY.slots
+        for phase, tasks in self.node.state.phases.items():
+            assert all(self.node.state.tasks[task].phase == phase for task in tasks)
+
+    def trouble(self) -> None:
+        helper = self.dice.choice(["scout", "porter", "nursery"])
+        mine = {"scout": effects.Identify, "porter": effects.Archive | effects.Quarantine, "nursery": effects.Start}[helper]
+        self.asked = [effect for effect in self.asked if not isinstance(effect, mine)]
+        self.do(i.HelperDown(self.node.now, helper, "killed"))
+        self.node.now += self.dice.random()
+        self.do(i.HelperUp(self.node.now, helper))
+
+    def step(self) -> None:
+        self.node.now += self.dice.random() * self.dice.choice([0.1, 1.0, 20.0])
+        if not self.asked:
+            due = next_due(self.node.state)
+            assert due < float("inf"), "nothing to do and nothing to wait for, but frames are left"
+            self.node.now = max(self.node.now, due)
+            self.do()
+            return
+        effect = self.asked.pop(self.dice.randrange(len(self.asked)))
+        now = self.node.now
+        match effect:
+            case effects.Identify(entry):
+                done = "n" if entry.place.name in self.published else ""
+                self.do(i.Identified(now, entry, entry.place.name + "-id", done))
+            case effects.Start(task, entry, attempt):
+                self.do(i.WorkerSpawned(now, task, attempt, 9))
+                self.work(entry.place.name, task, attempt)
+            case effects.Archive(task, entry, _):
+                self.archived.append(entry.place.name)
+                del self.pool[entry.place.name]
+                self.do(i.FrameFiled(now, task, "filed", ""))
+            case effects.Quarantine(task, entry):
+                if self.dice.random() < 0.3:
+                    self.do(i.FrameFiled(now, task, "failed", "disk full"))
+                    return
+                self.quarantined.append(entry.place.name)
+                del self.pool[entry.place.name]
+                self.do(i.FrameFiled(now, task, "filed", ""))
+            case effects.Kill(task, attempt, _, "KILL"):
+                self.do(i.WorkerEnded(now, task, attempt, "", "killed", "frame", True, ""))
+
+    def work(self, name: str, task: str, attempt: int) -> None:
+        self.tries[name] += 1
+        fate, tries, now = self.fates[name], self.tries[name], self.node.now
+        good = fate == "good" or (fate == "flaky" and tries > 2) or (fate == "environment" and tries > 6)
+        if good:
+            self.published.append(name)
+            self.do(i.WorkerEnded(now, task, attempt, "n", "", "frame", True, ""))
+        elif fate != "hung":
+            blame = "environment" if fate == "environment" else "frame"
+            self.do(i.WorkerEnded(now, task, attempt, "", fate, blame, self.dice.random() < 0.5 or fate == "flaky", ""))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from skysim.optics import FloatArray
 
 COLUMN_EVERY_PIXELS = 512  # one bad column for so many of a frame's width
+GOOD_FROM = 0.25  # of the width from either edge there are none: a telescope points with the good part
 _TRACK_STEP_PIXELS = 0.5
 
 
@@ -41,14 +42,15 @@ class Camera:
 
 
 def camera(shape: tuple[int, int], seed: int) -> Camera:
-    """A camera with half of its bad columns dead and half hot; the same in every frame of one seed."""
+    """A camera with half of its bad columns dead and half hot, none in its middle; the same in every frame of one seed."""
     rng = np.random.default_rng([seed, 10])
     ny, nx = shape
-    columns = tuple(
-        BadColumn(int(rng.integers(0, nx)), int(rng.integers(0, ny // 2)), 0 if i % 2 else 65_535)
-        for i in range(max(2, nx // COLUMN_EVERY_PIXELS))
-    )
-    return Camera(shape, bad_columns=columns)
+    columns = []
+    for i in range(max(2, nx // COLUMN_EVERY_PIXELS)):
+        from_edge = int(rng.uniform(0.02, GOOD_FROM) * nx)
+        column = from_edge if rng.uniform() < 0.5 else nx - 1 - from_edge
+        columns.append(BadColumn(column, int(rng.integers(0, ny // 2)), 0 if i % 2 else 65_535))
+    return Camera(shape, bad_columns=tuple(columns))
 
 
 @njit(cache=True, boundscheck=False)

@@ -8,13 +8,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skysim.optics import FloatArray
 
 MARGIN_PIXELS = 80.0  # of sky beyond the template's edges: pointings wander
 PIXELS_PER_STAR = 2_500
 PIXELS_PER_GALAXY = 25_000
-CLEAR_PIXELS = 30.0  # no other star so near to the things that change
+CLEAR_PIXELS = 30.0  # nothing else so near to what changes
+CLEAR_OF_BRIGHT_PIXELS = 100.0  # and no star so near that ...
+BRIGHT_RATE = 1e4  # ... may saturate
 HOST_POINTS = 600
 GALAXY_POINTS = 200
 
@@ -26,6 +29,10 @@ class Points:
     x: FloatArray
     y: FloatArray
     rate: FloatArray
+
+    def only(self, which: NDArray[np.bool_]) -> "Points":
+        """These points alone."""
+        return Points(self.x[which], self.y[which], self.rate[which])
 
 
 @dataclass(frozen=True)
@@ -109,22 +116,24 @@ def sky(shape: tuple[int, int], night_seconds: float, seed: int) -> Sky:
         "variable": Variable(0.36 * nx, 0.62 * ny, 700.0, 0.3, 0.73 * night_seconds),
         "mover": Mover(0.31 * nx, 0.33 * ny, 55.0 / night_seconds, 23.0 / night_seconds, 130.0),
     }
-    clouds = [_stars(shape, targets, rng), _galaxies(shape, targets, rng)]
-    clouds.append(_cloud(host_x, host_y, 1_600.0, 6.0, 0.6, 0.7, HOST_POINTS, rng))
+    stars, galaxies = (
+        points.only(_is_clear(points, targets, night_seconds)) for points in (_stars(shape, rng), _galaxies(shape, rng))
+    )
+    clouds = [stars, _cloud(host_x, host_y, 1_600.0, 6.0, 0.6, 0.7, HOST_POINTS, rng)]
+    for x, y, rate in zip(galaxies.x, galaxies.y, galaxies.rate, strict=True):
+        scale, flattening, angle = rng.uniform((1.5, 0.3, 0), (5.0, 1.0, math.pi))
+        clouds.append(_cloud(x, y, rate, scale, flattening, angle, GALAXY_POINTS, rng))
     fixed = Points(*(np.concatenate([getattr(c, name) for c in clouds]) for name in ("x", "y", "rate")))
     return Sky(fixed, targets)
 
 
-def _places(shape: tuple[int, int], count: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    ny, nx = shape
-    x = rng.uniform(-MARGIN_PIXELS, nx + MARGIN_PIXELS, count)
-    return x, rng.uniform(-MARGIN_PIXELS, ny + MARGIN_PIXELS, count)
-
-
-def _is_clear(x: FloatArray, y: FloatArray, targets: dict[str, Target]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    clear = np.ones(x.size, dtype=bool)
+def _is_clear(points: Points, targets: dict[str, Target], night_seconds: float) -> NDArray[np.bool_]:
+    """Which points leave room for what changes, at the night's beginning and end."""
+    clear = np.ones(points.x.size, dtype=np.bool_)
+    room = np.where(points.rate > BRIGHT_RATE, CLEAR_OF_BRIGHT_PIXELS, CLEAR_PIXELS)
     for target in targets.values():
-        clear &= np.hypot(x - target.x, y - target.y) > CLEAR_PIXELS
+        for x, y in (target.place_at(0.0), target.place_at(night_seconds)):
+            clear &= np.hypot(points.x - x, points.y - y) > room
     return clear
 
 
@@ -132,27 +141,21 @@ def _count(shape: tuple[int, int], pixels_each: int) -> int:
     return int((shape[0] + 2 * MARGIN_PIXELS) * (shape[1] + 2 * MARGIN_PIXELS) / pixels_each)
 
 
-def _stars(shape: tuple[int, int], targets: dict[str, Target], rng: np.random.Generator) -> Points:
-    count = _count(shape, PIXELS_PER_STAR)
-    x, y = _places(shape, count, rng)
-    rate = np.minimum(10.0 * rng.uniform(0, 1, count) ** (-1 / 0.55), 2e5)
-    keep = _is_clear(x, y, targets)
-    return Points(x[keep], y[keep], rate[keep])
+def _scatter(shape: tuple[int, int], rates: FloatArray, rng: np.random.Generator) -> Points:
+    ny, nx = shape
+    x = rng.uniform(-MARGIN_PIXELS, nx + MARGIN_PIXELS, rates.size)
+    return Points(x, rng.uniform(-MARGIN_PIXELS, ny + MARGIN_PIXELS, rates.size), rates)
 
 
-def _galaxies(shape: tuple[int, int], targets: dict[str, Target], rng: np.random.Generator) -> Points:
-    count = _count(shape, PIXELS_PER_GALAXY)
-    x, y = _places(shape, count, rng)
-    rate = np.minimum(60.0 * rng.uniform(0, 1, count) ** (-1 / 0.9), 5e3)
-    clouds = [
-        _cloud(
-            x[i], y[i], rate[i], rng.uniform(1.5, 5.0), rng.uniform(0.3, 1.0), rng.uniform(0, math.pi), GALAXY_POINTS, rng
-        )
-        for i in np.flatnonzero(_is_clear(x, y, targets))
-    ]
-    if not clouds:
-        return Points(np.empty(0), np.empty(0), np.empty(0))
-    return Points(*(np.concatenate([getattr(c, name) for c in clouds]) for name in ("x", "y", "rate")))
+def _stars(shape: tuple[int, int], rng: np.random.Generator) -> Points:
+    uniform = rng.uniform(0, 1, _count(shape, PIXELS_PER_STAR))
+    return _scatter(shape, np.minimum(10.0 * uniform ** (-1 / 0.55), 2e5), rng)
+
+
+def _galaxies(shape: tuple[int, int], rng: np.random.Generator) -> Points:
+    """The centres of galaxies, with the rate of each."""
+    uniform = rng.uniform(0, 1, _count(shape, PIXELS_PER_GALAXY))
+    return _scatter(shape, np.minimum(60.0 * uniform ** (-1 / 0.9), 5e3), rng)
 
 
 def _cloud(

@@ -15,6 +15,7 @@ from typing import NoReturn
 from ast3ctl import tail
 from ast3ctl.problem import WORK_FAILED, WRONG_CALL, ProblemError
 from ast3ctl.verbs import VERBS
+from ast3ctl.words import printable
 from ast3d.common.layout import Layout, locate
 from ast3d.common.logline import LEVELS
 
@@ -114,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(options)
     except ProblemError as problem:
-        print(f"ast3ctl: {problem}", file=sys.stderr)
+        print(f"ast3ctl: {printable(problem)}", file=sys.stderr)
         return problem.code
     except KeyboardInterrupt:
         return 0

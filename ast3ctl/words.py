@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-_UNITS = (("d", 86400), ("h", 3600), ("min", 60))
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def printable(text: object) -> str:

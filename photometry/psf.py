@@ -18,6 +18,8 @@ Stars = NDArray[np.void]
 Stamps = NDArray[np.float64]
 
 FWHM_PER_SIGMA = 2.3548
+STELLAR_SHARE = 0.05  # of the objects that are stars at least
+STELLAR_SPREAD = 0.12  # of the width: how far a star's may be from the middle
 STARS_FOR_LINEAR, STARS_FOR_QUADRATIC = 12, 40
 
 
@@ -115,7 +117,7 @@ def _pick(image: Image, stars: Stars, half: int, reach: float, limit: int) -> ND
 
 
 def _centroids(stamps: Stamps, sigma: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """(dx, dy, width^2) of each stamp: the Gaussian-weighted centroid and second moment."""
+    """(dx, dy, width^2) of each stamp: the Gaussian-weighted centroid, and the variance on one axis."""
     k = stamps.shape[-1] // 2
     axis = np.arange(-k, k + 1.0)
     dx = dy = np.zeros(len(stamps))
@@ -129,23 +131,35 @@ def _centroids(stamps: Stamps, sigma: float) -> tuple[NDArray[np.float64], NDArr
         step_y = np.einsum("nyx,ny,nx->n", stamps, wy * (axis - dy[:, None]), wx) / total
         second = np.einsum("nyx,ny,nx->n", stamps, wy * (axis - dy[:, None]) ** 2, wx)
         second += np.einsum("nyx,ny,nx->n", stamps, wy, wx * (axis - dx[:, None]) ** 2)
-        width = second / total
+        moment = np.clip(second / total, 0, 1.9 * sigma**2)
+        width = sigma**2 * moment / (2 * sigma**2 - moment)  # the weight's own share taken out, as for a Gaussian
         dx = np.clip(dx + 1.8 * step_x, -1.5, 1.5)
         dy = np.clip(dy + 1.8 * step_y, -1.5, 1.5)
     return dx, dy, width
 
 
+def _narrow_peak(widths: NDArray[np.float64]) -> float:
+    """The stars' width among widths of stars, galaxies and blends: the narrowest interval of 15 % that holds a fair share."""
+    w = np.sort(widths)
+    if len(w) < 4:
+        return float(w[len(w) // 2 if len(w) == 1 else 0])
+    members = np.searchsorted(w, 1.15 * w, side="right") - np.arange(len(w))
+    enough = members >= min(max(3.0, STELLAR_SHARE * len(w)), float(members.max()))
+    first = int(np.argmax(enough))
+    # from there on to where it is densest within the next 15 %
+    last = int(np.searchsorted(w, 1.15 * w[first], side="right"))
+    best = first + int(np.argmax(members[first:last]))
+    return float(np.median(w[best : best + members[best]]))
+
+
 def _stellar(width: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which widths belong to the narrow peak of the stars: the densest half's middle +- 4 of its spread."""
+    """Which widths^2 belong to the narrow peak of the stars."""
     good = np.isfinite(width) & (width > 0)
-    w = np.sort(width[good])
-    if len(w) < 6:
+    if good.sum() < 2:
         return np.asarray(good)
-    n = len(w) // 2
-    start = int(np.argmin(w[n:] - w[: len(w) - n]))
-    middle = float(np.median(w[start : start + n + 1]))
-    spread = max(1.4826 * float(np.median(np.abs(w[start : start + n + 1] - middle))) * 2, 0.03 * middle)
-    return np.asarray(good & (np.abs(width - middle) < 4 * spread))
+    root = np.sqrt(np.where(good, width, 1.0))
+    middle = _narrow_peak(root[good])
+    return np.asarray(good & (np.abs(root / middle - 1) < STELLAR_SPREAD))
 
 
 def _aligned(image: Image, x: NDArray[np.float64], y: NDArray[np.float64], half: int) -> tuple[Stamps, Stamps]:
@@ -225,7 +239,7 @@ def _first_fwhm(image: Image, stars: Stars) -> float:
         fine = ndimage.zoom(stamp, 3, order=1) > peak / 2
         labels, _ = ndimage.label(fine)
         areas.append(float((labels == labels[fine.shape[0] // 2, fine.shape[1] // 2]).sum()) / 9)
-    return float(np.clip(2 * np.sqrt(np.percentile(areas, 35) / np.pi), 1.5, 12))
+    return float(np.clip(_narrow_peak(2 * np.sqrt(np.array(areas) / np.pi)), 1.5, 12))
 
 
 def _robust_model(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, signal
+from scipy.spatial import cKDTree
 
 from photometry.errors import SubtractionFailedError, TemplateMismatchError
 from photometry.image import Image
@@ -33,9 +34,12 @@ from photometry.subtraction.solve import Kernel, Noise, fit
 Plane = NDArray[np.float32]
 Stars = NDArray[np.void]
 
-STARS_FOR_ORDER = (0, 20, 60, 300)  # star stamps from which order 0, 1, 2, 3 is tried
+STARS_FOR_ORDER = (0, 10, 25, 200)  # star stamps from which order 0, 1, 2, 3 is tried
 WIDTH_LIMITS = (0.5, 2.0)  # of the score's width in blank sky, beyond which a fit is not believed
 BLANK_SHARE = 0.15  # of a pixel's sigma: with less source light it is blank sky
+COMMON_PIXELS = 2.0  # how far apart one star's places on the two frames may be
+ENOUGH_COMMON = 50  # fewer, in a field of galaxies, may hold hardly a star
+BRIGHT_SIGMA = 500.0  # of a pixel: light whose wing beyond the kernel may be seen
 DEFAULT_SETTINGS = SubtractionSettings()
 
 
@@ -63,10 +67,22 @@ def subtract(
             f" {template.shape[0]}: use a template of the same size"
         )
     transform = register(science_stars, template_stars, science.shape, template.shape)
-    mine = _side(science, science_stars)
-    other = _on_science_grid(template, template_stars, transform)
+    science_common, template_common = _common(science_stars, template_stars, transform)
+    mine = _side(science, science_common)
+    other = _on_science_grid(template, template_common, transform)
     roles = choose(mine.psf, other.psf)
     return _matched(mine, other, roles, transform, science_stars, settings)
+
+
+def _common(science: Stars, template: Stars, transform: Transform) -> tuple[Stars, Stars]:
+    """The stars that are on both frames: no cosmic rays, nothing that moves or is new; all where too few are common."""
+    x, y = transform(science["x"], science["y"])
+    tree = cKDTree(np.stack([template["x"], template["y"]], axis=1))
+    distance, which = tree.query(np.stack([x, y], axis=1), distance_upper_bound=COMMON_PIXELS)
+    near = np.isfinite(distance)
+    if near.sum() < ENOUGH_COMMON:
+        return science, template
+    return science[near], template[np.unique(which[near])]
 
 
 def _side(image: Image, stars: Stars) -> Side:
@@ -119,12 +135,14 @@ def _matched(
         target.sky,
         source.sky,
     )
-    chosen = fitstamps.choose_stars(stars, pair, float(np.sqrt(np.median(target.sky))))
+    chosen = fitstamps.choose_stars(stars, pair)
     if not len(chosen):
         raise SubtractionFailedError("no clean star of peak S/N > 20 common to both frames to fit the kernel on")
     empty = fitstamps.choose_sky(stars, pair, psf.fwhm())
     stamps = fitstamps.cut(pair, chosen, empty, basis)
-    noise = Noise(target.image.gain, source.image.gain, psf.fwhm() / FWHM_PER_SIGMA)
+    noise = Noise(
+        target.image.gain, source.image.gain, psf.fwhm() / FWHM_PER_SIGMA, roles.broadening, roles.sigma
+    )
     highest = int(np.searchsorted(STARS_FOR_ORDER, len(chosen), side="right")) - 1
     complaints = []
     for order in range(min(highest, settings.max_kernel_order), -1, -1):
@@ -182,9 +200,9 @@ def _difference(task: _Task, kernel: Kernel, transform: Transform) -> Difference
     through = _with_light(source.sky, source.filled.data, source.image.gain)
     variance = difference_variance(own, through, optics)
     sigma = np.sqrt(variance)
-    blank = (np.abs(matched) < BLANK_SHARE * sigma) & ~(target.filled.holes | source.filled.holes)
-    resid -= residual_sky(resid, sigma, blank)
-    mask = _mask(task, optics, resid, variance)
+    blank = _blank(matched, sigma, task.psf.fwhm()) & ~(target.filled.holes | source.filled.holes)
+    resid -= residual_sky(resid, sigma, blank & _blank(resid, sigma, task.psf.fwhm()))
+    mask = _mask(task, optics, matched, resid, variance)
     # from the target's flux scale to the science frame's
     science_convolved = task.roles.convolved == "science"
     factor = np.float32(-1 / kernel.kernel_sum if science_convolved else 1)
@@ -226,6 +244,15 @@ def _difference(task: _Task, kernel: Kernel, transform: Transform) -> Difference
     )
 
 
+def _blank(light: Plane, sigma: Plane, fwhm: float) -> NDArray[np.bool_]:
+    """Where no source is seen, chosen by place and not by the noise of a pixel, which would bias what is measured there."""
+    size = max(3, round(fwhm))
+    smooth = ndimage.uniform_filter(light, size)
+    own = robust_width(smooth[::3, ::3] - np.percentile(smooth[::3, ::3], 35))
+    lit = smooth > np.maximum(np.float32(BLANK_SHARE) * sigma, np.float32(3 * own))
+    return ~np.asarray(ndimage.maximum_filter(lit.view(np.uint8), size).view(bool))
+
+
 def _sky(kernel: Kernel, shape: tuple[int, int]) -> Plane:
     """The fitted sky between the frames, (ny, nx)."""
     u, v = frame_uv(shape, np.arange(shape[1]), np.arange(shape[0]))
@@ -257,7 +284,7 @@ def _with_light(sky: Plane, light: Plane, gain: float) -> Plane:
     return np.maximum(sky + light / np.float32(gain), np.float32(0.3) * sky)
 
 
-def _mask(task: _Task, optics: Optics, resid: Plane, variance: Plane) -> NDArray[np.uint16]:
+def _mask(task: _Task, optics: Optics, matched: Plane, resid: Plane, variance: Plane) -> NDArray[np.uint16]:
     """Bits of both frames, what their fillings spoil through the kernels, halos, and the borders."""
     sigma = np.sqrt(variance)
     science_convolved = task.roles.convolved == "science"
@@ -281,7 +308,10 @@ def _mask(task: _Task, optics: Optics, resid: Plane, variance: Plane) -> NDArray
         bits |= grown_holes(side.image, 1) * np.uint16(Bit.SATURATED)
         mask |= bits << np.uint16(shift)
     saturated = ((mask | (mask >> np.uint16(TEMPLATE_SHIFT))) & np.uint16(Bit.SATURATED)) != 0
-    mask |= halos(resid, sigma, saturated, (mask & np.uint16(BAD_BITS)) != 0) * np.uint16(Bit.HALO)
+    seeds = ((saturated, 0.0), (~saturated & (matched > BRIGHT_SIGMA * sigma), optics.kernel_half - 3.0))
+    bad = (mask & np.uint16(BAD_BITS)) != 0
+    for seed, nearest in seeds:
+        mask |= halos(resid, sigma, seed, bad, nearest) * np.uint16(Bit.HALO)
     return mask
 
 

@@ -17,7 +17,7 @@ STAMP_HALF = 12  # pixels
 GRID_CELLS = 10  # across the frame's longer side
 STARS_A_CELL = 6
 SKY_STAMPS = 100
-MIN_SIGNAL = 10.0  # peak over the sky's sigma
+MIN_SIGNAL = 7.0  # peak over the sky's sigma
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Pair:
     source_sky: Plane
 
 
-def choose_stars(stars: Stars, pair: Pair, sigma: float) -> NDArray[np.int64]:
-    """(n, 2) integer places x, y of the brightest clean stars of each grid cell, of peak S/N > MIN_SIGNAL."""
+def choose_stars(stars: Stars, pair: Pair) -> NDArray[np.int64]:
+    """(n, 2) integer places x, y of the brightest clean stars of each grid cell, of peak S/N > MIN_SIGNAL in both frames."""
     ny, nx = pair.target.shape
     cell = max(max(ny, nx) / GRID_CELLS, 3 * STAMP_HALF)
     order = np.argsort(-stars["flux"], kind="stable")
@@ -45,14 +45,16 @@ def choose_stars(stars: Stars, pair: Pair, sigma: float) -> NDArray[np.int64]:
     places: list[tuple[int, int]] = []
     used = np.zeros(pair.target.shape, bool)
     bad = pair.target_bad | pair.source_bad
+    limits = [(pair.target, MIN_SIGNAL * np.sqrt(pair.target_sky)), (pair.source, MIN_SIGNAL * np.sqrt(pair.source_sky))]
     margin = 6
     core = 3
     for i in order:
         x, y = int(np.rint(stars["x"][i])), int(np.rint(stars["y"][i]))
         if not (margin <= x < nx - margin and margin <= y < ny - margin) or used[y, x]:
             continue
-        peak = float(pair.target[y - 1 : y + 2, x - 1 : x + 2].max())
-        if peak < MIN_SIGNAL * sigma or bad[y - core : y + core + 1, x - core : x + core + 1].any():
+        if bad[y - core : y + core + 1, x - core : x + core + 1].any():
+            continue
+        if any(float(data[y - 1 : y + 2, x - 1 : x + 2].max()) < limit[y, x] for data, limit in limits):
             continue
         key = (int(x / cell), int(y / cell))
         if taken.get(key, 0) >= STARS_A_CELL:

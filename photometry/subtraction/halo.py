@@ -8,48 +8,65 @@ Plane = NDArray[np.float32]
 
 REACH_PIXELS = 60
 RING_PIXELS = 3
-TELLING_SIGMA = 0.5
+TELLING_SIGMA = 0.35
 QUIET_RINGS = 2  # in a row end the halo
+SECTORS = 8
+FEWEST = 10  # pixels whose median says something
 
 
 def halos(
-    resid: Plane, sigma: Plane, saturated: NDArray[np.bool_], masked: NDArray[np.bool_]
+    resid: Plane, sigma: Plane, cores: NDArray[np.bool_], masked: NDArray[np.bool_], nearest: float
 ) -> NDArray[np.bool_]:
-    """Discs round each saturated core out to where the ring's median residual stays below half a sigma.
+    """Round each core, from `nearest` pixels on out to where no eighth of a ring has a median residual of a third of a sigma.
 
-    resid, sigma (ny, nx) in one unit; masked pixels do not count in the medians.
+    resid, sigma (ny, nx) in one unit; masked pixels do not count in the medians.  Rings within `nearest` are left alone.
     """
     out = np.zeros(resid.shape, bool)
-    labels, count = ndimage.label(saturated, structure=np.ones((3, 3)))
-    ny, nx = resid.shape
+    labels, count = ndimage.label(cores, structure=np.ones((3, 3)))
     for number, place in enumerate(ndimage.find_objects(labels, max_label=count), start=1):
         box = tuple(
             slice(max(s.start - REACH_PIXELS, 0), min(s.stop + REACH_PIXELS, n))
-            for s, n in zip(place, (ny, nx), strict=True)
+            for s, n in zip(place, resid.shape, strict=True)
         )
+        middle = tuple((s.start + s.stop - 1) / 2 - b.start for s, b in zip(place, box, strict=True))
         distance = ndimage.distance_transform_edt(labels[box] != number)
-        reach = _reach(distance, resid[box] / sigma[box], masked[box])
-        out[box] |= distance <= reach
+        reach = _reach(distance, _sector(distance.shape, middle), resid[box] / sigma[box], ~masked[box], nearest)
+        out[box] |= (distance <= reach) & (distance >= nearest)
     return out
 
 
-def _reach(distance: NDArray[np.float64], ratio: Plane, masked: NDArray[np.bool_]) -> float:
-    """Pixels from the core to the outermost ring that is not quiet; rings with too few pixels count as not quiet."""
-    usable = ~masked
-    ring = np.minimum((distance / RING_PIXELS).astype(int), REACH_PIXELS // RING_PIXELS)
-    quiet, reach = 0, 0.0
-    for number in range(REACH_PIXELS // RING_PIXELS):
+def _sector(shape: tuple[int, ...], middle: tuple[float, ...]) -> NDArray[np.int64]:
+    """Which eighth of the circle each pixel is in, 0 ... 7."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    turn = np.arctan2(y - middle[0], x - middle[1]) / (2 * np.pi) + 0.5
+    return np.asarray((turn * SECTORS).astype(np.int64) % SECTORS)
+
+
+def _reach(
+    distance: NDArray[np.float64],
+    sector: NDArray[np.int64],
+    ratio: Plane,
+    usable: NDArray[np.bool_],
+    nearest: float,
+) -> float:
+    """Pixels from the core to the outermost ring that is not quiet; 0 where all are."""
+    ring = (distance / RING_PIXELS).astype(np.int64)
+    reach, quiet = 0.0, 0
+    for number in range(int(nearest / RING_PIXELS), REACH_PIXELS // RING_PIXELS):
         mine = usable & (ring == number)
-        n = int(mine.sum())
-        if n >= 12:
-            middle = abs(float(np.median(ratio[mine])))
-            if middle < TELLING_SIGMA + 2.5 / np.sqrt(n):
-                quiet += 1
-                if quiet >= QUIET_RINGS:
-                    return reach
-                continue
-        elif not (ring == number).any():
-            return reach
-        if n >= 12:
-            quiet, reach = 0, (number + 1.0) * RING_PIXELS
+        parts = [ratio[mine & (sector == s)] for s in range(SECTORS)]
+        parts = [part for part in parts if part.size >= FEWEST]
+        if not parts:
+            continue
+        loud = any(_loud(part) for part in parts)
+        quiet = 0 if loud else quiet + 1
+        if loud:
+            reach = (number + 1.0) * RING_PIXELS
+        if quiet >= QUIET_RINGS:
+            break
     return reach
+
+
+def _loud(values: Plane) -> bool:
+    """Whether a median is beyond a third of a sigma and its own error."""
+    return abs(float(np.median(values))) > TELLING_SIGMA + 1.6 / np.sqrt(values.size)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import linalg, ndimage
 
 from photometry.psf import polynomial_powers
 from photometry.subtraction.basis import Basis
@@ -21,6 +21,8 @@ PIXEL_GROW = 5  # pixels
 STAMP_CLIP = 4.0  # robust sigmas of the stamps' chi2
 REFITS = 3
 SCALE_ORDER = 1
+SPATIAL_FREEDOM = 0.3  # how much less a term of the next degree over the frame is expected to be
+NOISE_SHARE = 0.7  # of a direction of the solution that may be put down to the noise of the source
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,19 @@ class Stamps:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gains (electrons per unit) of the two frames, and the PSF width (sigma, pixels) of the difference."""
+    """Gains (electrons per unit) of the two frames; Gaussian widths (sigma, pixels) of the difference's PSF, of what the target
+    was convolved with (0: nothing), and of the matching kernel.
+    """
 
     target_gain: float
     source_gain: float
     psf_sigma: float
+    target_sigma: float
+    kernel_sigma: float
+
+    def target_share(self) -> float:
+        """Of the target's white variance that is left in a pixel."""
+        return 1 / max(4 * np.pi * self.target_sigma**2, 1.0)
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,29 @@ def _grams(columns: Array, target: Array, weights: Array) -> tuple[Array, Array,
     return gram, right, (weights * target**2).sum(axis=1)
 
 
+def _noise_grams(stamps: Stamps, basis: Basis, light: Array, weights: Array, scale: float, noise: Noise) -> Array:
+    """(s, b + 1, b + 1): what the source's noise alone adds to the Gram matrices on average."""
+    b = len(basis.kernels)
+    flat = basis.kernels.reshape(b, -1)
+    own = stamps.source_sky[:, None] + np.maximum(light, 0) / (scale * noise.source_gain)
+    out = np.zeros((len(light), b + 1, b + 1))
+    out[:, :b, :b] = (weights * own).sum(axis=1)[:, None, None] * (flat @ flat.T)
+    return out
+
+
+def _unattenuated(matrix: Array, noise: Array) -> Array:
+    """The normal matrix without the noise's share, which would pull the solution towards zero (Fuller 1987).
+
+    Taken out along the directions of matrix^-1 noise, from each at most NOISE_SHARE, so that it stays positive.
+    """
+    jitter = 1e-12 * np.trace(matrix) / len(matrix)
+    lower = np.linalg.cholesky(matrix + jitter * np.eye(len(matrix)))
+    left = linalg.solve_triangular(lower, noise, lower=True)
+    share, directions = np.linalg.eigh(linalg.solve_triangular(lower, left.T, lower=True))
+    turned = lower @ directions
+    return np.asarray((turned * (1 - np.clip(share, 0, NOISE_SHARE))) @ turned.T)
+
+
 def _assemble(gram: Array, right: Array, phi: Array, layout: _Layout) -> tuple[Array, Array]:
     """The frame's normal equations: Kronecker sums of the stamps' with their places' monomials phi (s, terms)."""
     s, b = right.shape
@@ -127,9 +160,11 @@ def _assemble(gram: Array, right: Array, phi: Array, layout: _Layout) -> tuple[A
     return whole[n[:, None], n[None, :], j[:, None], j[None, :]], vector[n, j]
 
 
-def _ridge(matrix: Array, vector: Array, total: float, pixels: float, penalised: NDArray[np.bool_]) -> Array:
+def _ridge(matrix: Array, vector: Array, total: float, pixels: float, layout: _Layout) -> Array:
     """Least squares with a ridge on the zero-sum bases, its strength by generalised cross-validation (Golub et al. 1979)."""
-    half = np.where(penalised, 1.0, 1e4)
+    penalised = layout.penalised
+    degree = np.array([a + b for a, b in layout.powers])[layout.j]
+    half = np.where(penalised, SPATIAL_FREEDOM**degree, 1e4)
     scaled = matrix * half[:, None] * half[None, :]
     values, vectors = np.linalg.eigh(scaled)
     values = np.maximum(values, 0)
@@ -156,12 +191,12 @@ def _predict(columns: Array, phi: Array, layout: _Layout, answer: Array) -> tupl
     return light, np.broadcast_to(mine[:, -1:], light.shape)
 
 
-def _variances(stamps: Stamps, light: Array, scale: float, noise: Noise, sharpness: float) -> Array:
-    """(s, pixels) target units^2: sky and matched light of the target, and the source's share through the kernel."""
+def _variances(stamps: Stamps, light: Array, scale: float, noise: Noise) -> tuple[Array, Array]:
+    """(s, pixels) target units^2, white: of the target's sky and light, and of the source's before the kernel smooths it."""
     light = np.maximum(light, 0)
     own = stamps.target_sky[:, None] + light / noise.target_gain
     through = stamps.source_sky[:, None] * scale**2 + scale * light / noise.source_gain
-    return np.asarray(own + sharpness * through)
+    return own, through
 
 
 def fit(stamps: Stamps, basis: Basis, order: int, background_order: int, noise: Noise) -> Kernel:
@@ -178,13 +213,15 @@ def fit(stamps: Stamps, basis: Basis, order: int, background_order: int, noise: 
     clean, keep = good, np.ones(shape[0], bool)
     answer, chi2 = np.zeros(len(layout.n)), np.ones(shape[0])
     for step in range(REFITS):
-        variance = _variances(stamps, light, scale, noise, sharpness)
-        weights = np.where(clean, 1 / variance, 0)
+        own, through = _variances(stamps, light, scale, noise)
+        weights = np.where(clean, 1 / (own * noise.target_share() + through * sharpness), 0)
         gram, right, square = _grams(columns, target, weights)
+        alone = _noise_grams(stamps, basis, light, weights, scale, noise)
         for _ in range(4):
             matrix, vector = _assemble(gram[keep], right[keep], phi[keep], layout)
+            matrix = _unattenuated(matrix, _assemble(alone[keep], right[keep], phi[keep], layout)[0])
             pixels = float(clean[keep].sum())
-            answer = _ridge(matrix, vector, float(square[keep].sum()), pixels, layout.penalised)
+            answer = _ridge(matrix, vector, float(square[keep].sum()), pixels, layout)
             light, sky = _predict(columns, phi, layout, answer)
             chi2 = (weights * (target - light - sky) ** 2).sum(axis=1) / np.maximum(clean.sum(axis=1), 1)
             fine = _unclipped(chi2, stamps.star, clean, step)
@@ -194,9 +231,7 @@ def fit(stamps: Stamps, basis: Basis, order: int, background_order: int, noise: 
         kernels = _planes(basis, layout, answer, stamps.basis.shape[1])
         scale = float(kernels[0].sum())
         sharpness = float((kernels[0] ** 2).sum()) / max(scale**2, 1e-30)
-        clean = good & ~_varying((target - light - sky).reshape(shape), light.reshape(shape), variance, noise).reshape(
-            shape[0], -1
-        )
+        clean = good & ~_varying((target - light - sky).reshape(shape), light.reshape(shape), own, through, noise)
     return _result(basis, layout, answer, stamps, keep, chi2, order)
 
 
@@ -222,16 +257,18 @@ def _unclipped(chi2: Array, star: NDArray[np.bool_], clean: NDArray[np.bool_], s
     return keep if keep.any() else enough
 
 
-def _varying(resid: Array, light: Array, variance: Array, noise: Noise) -> NDArray[np.bool_]:
-    """Pixels where something varies: the smoothed residual beyond the noise and a share of the flux, grown."""
+def _varying(resid: Array, light: Array, own: Array, through: Array, noise: Noise) -> NDArray[np.bool_]:
+    """(s, pixels): where something varies: the smoothed residual beyond the noise and a share of the flux, grown."""
     s = noise.psf_sigma
     smooth = ndimage.gaussian_filter(resid, (0, s, s), mode="constant")
-    narrowed = ndimage.gaussian_filter(variance.reshape(resid.shape), (0, s / np.sqrt(2), s / np.sqrt(2)))
-    sigma = np.sqrt(narrowed / (4 * np.pi * s**2))
+    smoothed = own / (s**2 + noise.target_sigma**2) + through / (s**2 + noise.kernel_sigma**2)
+    wide = (0, s / np.sqrt(2), s / np.sqrt(2))
+    sigma = np.sqrt(ndimage.gaussian_filter(smoothed.reshape(resid.shape), wide) / (4 * np.pi))
     level = ndimage.gaussian_filter(np.maximum(light, 0), (0, s, s), mode="constant")
     hit = np.abs(smooth) > PIXEL_CLIP_SIGMA * sigma + PIXEL_CLIP_SHARE * level
     disc = np.hypot(*np.mgrid[-PIXEL_GROW : PIXEL_GROW + 1, -PIXEL_GROW : PIXEL_GROW + 1]) <= PIXEL_GROW
-    return np.asarray(ndimage.binary_dilation(hit, structure=disc[None])) if hit.any() else hit
+    grown = ndimage.binary_dilation(hit, structure=disc[None]) if hit.any() else hit
+    return np.asarray(grown).reshape(len(resid), -1)
 
 
 def _planes(basis: Basis, layout: _Layout, answer: Array, bases: int) -> Array:

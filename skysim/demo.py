@@ -19,7 +19,7 @@ from skysim.truth import FrameTruth, write_truth
 
 TELESCOPE = "ast3-1"
 MARK = ".ast3-demo"
-LIMIT_SECONDS = 600.0
+LIMIT_SECONDS = 300.0
 POLL_SECONDS = 1.0
 
 
@@ -88,12 +88,14 @@ def _expose_all(night: Night, pool: Path, node: Node, progress: "Progress") -> l
 def _wait(node: Node, progress: "Progress") -> None:
     deadline = time.monotonic() + LIMIT_SECONDS
     while True:
-        tasks = node.tasks()
+        status = node.status() or {"tasks": {}, "state": "silent", "reasons": ["no answer"]}
+        tasks = status["tasks"]
         progress.show(progress.frames, tasks)
         if tasks.get("done", 0) + tasks.get("discarded", 0) >= progress.frames:
             return
         if time.monotonic() > deadline:
-            raise DemoFailedError(f"after {LIMIT_SECONDS:g} s not all frames are done: {tasks}; see {node.root / 'log'}")
+            why = "; ".join([status["state"], *status["reasons"]])
+            raise DemoFailedError(f"not all frames are done after {LIMIT_SECONDS:g} s ({why}); see {node.root / 'log'}")
         time.sleep(POLL_SECONDS)
 
 
@@ -102,7 +104,7 @@ def _report(folder: Path, frames: list[FrameTruth], began: float) -> int:
     print("\n" + table(results))
     print("\n" + summary(results))
     if (best := best_frame(results)) is not None:
-        light_curve = curve(results, forced(folder, best))
+        light_curve = curve(results, forced(results, best))
         for picture in draw_pictures(folder, best, light_curve):
             print(f"picture: {picture}")
     wrong = failures(results)

@@ -5,7 +5,6 @@ import math
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -26,19 +25,21 @@ class Curve:
     forced_err: FloatArray
 
 
-def forced(folder: Path, best: FrameResult) -> dict[str, tuple[float, float]]:
+def forced(results: Sequence[FrameResult], best: FrameResult) -> dict[str, tuple[float, float]]:
     """Flux and error, adu, on each frame's difference at the place where `best` shows the supernova, by frame name.
 
-    DemoFailedError: photometry could not measure it.
+    A frame in which the place cannot be measured is left out.  DemoFailedError: photometry could not measure at all.
     """
     match = best.found("supernova")
     assert match is not None
-    x, y = match[0].x_tmpl, match[0].y_tmpl
-    argv = [*command("ast3-photometry", "photometry.cli"), "lightcurve", str(folder / "products")]
-    done = subprocess.run([*argv, "--at", f"{x:.3f}", f"{y:.3f}", "--json"], capture_output=True, text=True, check=False)
+    folders = [str(r.folder) for r in results if r.folder is not None and (r.folder / "difference.fits").exists()]
+    place = [f"{match[0].x_tmpl:.3f}", f"{match[0].y_tmpl:.3f}"]
+    argv = [*command("ast3-photometry", "photometry.cli"), "lightcurve", *folders, "--at", *place, "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise DemoFailedError(f"no light curve: {done.stderr.strip()}")
-    return {point["name"]: (point["flux"], point["flux_err"]) for point in json.loads(done.stdout)["points"]}
+    rows = json.loads(done.stdout)["epochs"]
+    return {row["frame"]: (row["flux"], row["flux_err"]) for row in rows if None not in (row["flux"], row["flux_err"])}
 
 
 def curve(results: Sequence[FrameResult], forced: dict[str, tuple[float, float]]) -> Curve:

@@ -76,11 +76,10 @@ class Node:
             last = self.said.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
             raise DemoFailedError(f"ast3d ended with status {code}: {last[0]} (all of it in {self.said})")
 
-    def tasks(self) -> dict[str, int]:
-        """How many tasks are ready, running, done and discarded; DemoFailedError if ast3d has ended."""
+    def status(self) -> dict[str, Any] | None:
+        """What it says of itself, None if it did not answer; DemoFailedError if it has ended."""
         self.must_live()
-        status = ask(self.root, "status")
-        return dict(status["tasks"]) if status else {}
+        return ask(self.root, "status")
 
     def _stop(self) -> None:
         assert self._process is not None

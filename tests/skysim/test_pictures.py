@@ -51,14 +51,3 @@ def test_stamps_are_those_of_the_supernovas_row(night):
     _, results, planes = night
     stamps = read_stamps(results[1])
     assert all((stamps[name] == planes[name]).all() for name in STAMPS)
-
-
-def test_curve_is_through_clear_air_with_gaps_where_nothing_is():
-    targets = [{"supernova": TargetTruth(50, 40, 51, 41, flux, flux / 30)} for flux in (0.0, 900.0)]
-    truths = [FrameTruth(f"f{i}.fits", 61212.0 + i / 48, 3.5, 0.9, 400.0, 0, 0, 0, t) for i, t in enumerate(targets)]
-    measured = curve([FrameResult(t, None, 0, np.nan, ()) for t in truths], {"f1.fits": (90.0, 9.0)})
-    assert measured.hours == pytest.approx([0, 0.5])
-    assert measured.true == pytest.approx([0, 1_000])
-    assert np.isnan(measured.forced[0])
-    assert (measured.forced[1], measured.forced_err[1]) == pytest.approx((100, 10))
-    assert np.isnan(measured.found).all()

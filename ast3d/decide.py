@@ -133,8 +133,7 @@ def _(given: i.HelperUp, state: State) -> Iterator[Step]:
 
 @_steps.register
 def _(given: i.HelperDown, state: State) -> Iterator[Step]:
-    if given.helper in state.helpers:
-        yield records.HelperChanged(given.helper, up=False)
+    yield records.HelperChanged(given.helper, up=False)
     yield effects.Log("ERROR", "helper.down", {"helper": given.helper, "reason": given.reason})
     if given.helper == "nursery":
         yield from attempts.lose_unborn(state, given.now)

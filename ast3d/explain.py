@@ -7,8 +7,6 @@ from ast3d import attempts, intake
 from ast3d.common.files import escape
 from ast3d.state import State, Task, Waiting
 
-HELPERS = ("scout", "porter", "nursery")
-
 
 def status(state: State, now: float) -> dict[str, Any]:
     """`state`, `reasons` and `tasks` of design section 10."""
@@ -40,7 +38,7 @@ def _reasons(state: State, now: float) -> Iterator[str]:
 
 
 def _troubles(state: State) -> Iterator[str]:
-    yield from (f"the {helper} is down and being started again" for helper in HELPERS if helper not in state.helpers)
+    yield from (f"the {helper} is down and being started again" for helper in sorted(state.lost))
     yield from state.pool_problems
     if state.configuration_problem:
         yield f"configuration: {state.configuration_problem}"

@@ -94,5 +94,3 @@ def due(state: State, now: float, at_once: int) -> list[Entry]:
         if not entry.asked and place not in state.places and due_at(entry, state.policy) <= now:
             found.append(entry.sighting.entry)
     return found
-
-

@@ -94,8 +94,8 @@ def main() -> None:
     link = HelperEnd(int(sys.argv[1]))
     processes.become_subreaper()
     preload()
-    link.send({"ready": True})
     try:
+        link.send({"ready": True})
         Nursery(link).run()
     except EOFError:
         return

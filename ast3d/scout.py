@@ -4,6 +4,7 @@ The directory is the truth; an inotify event only says "look now".  One look ser
 it sees is reported once and again when it changes.  Where a pool cannot be watched it is looked at every second instead.
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -56,22 +57,21 @@ class Scout:
         self.products = Path()
         self.ignore: tuple[str, ...] = ()
         self.scan_seconds = 10.0
+        self.next_scan = 0.0
         self.growing: dict[str, tuple[Path, int]] = {}
 
     def run(self) -> None:
         """Until ast3d is gone: EOFError."""
-        next_scan = boottime()
         while True:
             sources = [self.link.fileno(), *([self.inotify.fileno()] if self.inotify else [])]
-            ready, _, _ = select.select(sources, [], [], max(next_scan - boottime(), 0) if self.pools else None)
+            ready, _, _ = select.select(sources, [], [], max(self.next_scan - boottime(), 0) if self.pools else None)
             if self.link.fileno() in ready:
                 for message in self.link.receive():
                     self.serve(message)
             if self.inotify and self.inotify.fileno() in ready:
                 self.look_where_told()
-            if self.pools and boottime() >= next_scan:
+            if self.pools and boottime() >= self.next_scan:
                 self.scan()
-                next_scan = boottime() + (POLL_SECONDS if self.unwatched() else self.scan_seconds)
 
     def serve(self, message: dict[str, Any]) -> None:
         """Do what ast3d asks."""
@@ -103,7 +103,8 @@ class Scout:
         known = {pool.telescope: pool.known for pool in self.pools.values()}
         self.pools = {name: Pool(name, Path(path), known.get(name, {})) for name, path in asked["pools"].items()}
         for pool in self.pools.values():
-            pool.path.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):  # the scan says what is wrong with it
+                pool.path.mkdir(parents=True, exist_ok=True)
         self.scan()
 
     def scan(self) -> None:
@@ -113,6 +114,7 @@ class Scout:
             self.ensure_watched(pool)
             self.look(pool, None)
         self.look_at_growing()
+        self.next_scan = boottime() + (POLL_SECONDS if self.unwatched() else self.scan_seconds)
         self.link.send({"scanned": {"problems": [pool.problem for pool in self.pools.values() if pool.problem]}})
 
     def unwatched(self) -> bool:

@@ -60,7 +60,8 @@ class State:
     tasks: dict[str, Task] = field(default_factory=dict)
     phases: dict[Phase, dict[str, None]] = field(default_factory=lambda: {phase: {} for phase in PHASES})
     places: dict[Place, str] = field(default_factory=dict)
-    helpers: set[r.Helper] = field(default_factory=set)
+    helpers: set[r.Helper] = field(default_factory=set)  # that are up
+    lost: set[r.Helper] = field(default_factory=set)  # that went down and are being started again
     scanned: bool = False
     pool_problems: tuple[str, ...] = ()
     paused_until: float = 0.0
@@ -92,6 +93,7 @@ def _(record: r.Configured, state: State) -> None:
 @_apply.register
 def _(record: r.HelperChanged, state: State) -> None:
     (state.helpers.add if record.up else state.helpers.discard)(record.helper)
+    (state.lost.discard if record.up else state.lost.add)(record.helper)
     if record.up:
         return
     if record.helper == "scout":  # what it was asked goes with it

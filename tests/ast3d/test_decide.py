@@ -58,7 +58,9 @@ def entry_of(name: str = "a.fits", size: int = 2880) -> Entry:
     return Entry(Place("t", name), size, 1)
 
 
-def sighted(node: Node, entry: Entry, arrival: str = "listed", needs: int = 0, kind: str = "regular") -> list[effects.Effect]:
+def sighted(
+    node: Node, entry: Entry, arrival: str = "listed", needs: int = 0, kind: str = "regular"
+) -> list[effects.Effect]:
     return node.give(i.Sighted(node.now, (Sighting(entry, kind, arrival, needs),)))
 
 

@@ -1,0 +1,329 @@
+"""The scout and the porter, spoken to as ast3d speaks to them."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ast3d.frameid import frame_id
+from ast3d.link import HelperEnd, LineReader, encode
+from ast3d.porter import Porter
+from ast3d.records import Entry, Place
+from ast3d.scout import Scout
+
+PATIENCE_SECONDS = 20
+
+
+class Peer:
+    """ast3d's end of a helper that runs in a thread."""
+
+    def __init__(self, make):
+        ours, theirs = socket.socketpair()
+        self.sock = ours
+        self.sock.settimeout(PATIENCE_SECONDS)
+        self.reader = LineReader()
+        self.heard = []
+        self.thread = threading.Thread(target=self.serve, args=(make(HelperEnd(theirs.detach())),), daemon=True)
+        self.thread.start()
+
+    def serve(self, helper):
+        try:
+            helper.run()
+        except EOFError:
+            helper.link.sock.close()
+
+    def tell(self, **message):
+        self.sock.sendall(encode(message))
+
+    def wait_for(self, verb):
+        """The next message of this kind."""
+        while True:
+            for index, message in enumerate(self.heard):
+                if verb in message:
+                    return self.heard.pop(index)[verb]
+            self.heard += self.reader.feed(self.sock.recv(65536))
+
+    def sync(self):
+        """Everything that the helper said until now has been heard."""
+        self.tell(ping=1)
+        self.wait_for("pong")
+
+    def close(self):
+        self.sock.close()
+        self.thread.join(PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def pool(tmp_path):
+    folder = tmp_path / "incoming" / "t"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def scout(tmp_path, pool):
+    peer = Peer(Scout)
+    order = {"pools": {"t": str(pool)}, "products": str(tmp_path / "products"), "ignore": [".*", "*.part", "*.done"]}
+    peer.tell(watch=order | {"scan_seconds": 3600})
+    peer.wait_for("scanned")
+    yield peer
+    peer.close()
+
+
+def sighting(peer):
+    (one,) = peer.wait_for("sighted")
+    return one
+
+
+@given(st.lists(st.dictionaries(st.text(), st.integers() | st.text(), min_size=1), max_size=5), st.integers(1, 50))
+def test_messages_survive_any_cutting(messages, size):
+    line = b"".join(encode(message) for message in messages)
+    reader, heard = LineReader(), []
+    for at in range(0, len(line), size):
+        heard += reader.feed(line[at : at + size])
+    assert heard == messages
+
+
+def test_names_that_are_not_utf8_travel(scout, pool):
+    name = os.fsdecode(b"\xff\n \xc3.fits")
+    (pool / name).write_bytes(b"x")
+    assert sighting(scout)["name"] == name
+
+
+def test_a_rename_into_the_pool_is_told_from_a_copy(scout, pool, tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "a").rename(pool / "a.fits")
+    one = sighting(scout)
+    assert (one["name"], one["size"], one["arrival"]) == ("a.fits", 3, "renamed")
+
+
+def test_a_hard_link_is_seen(scout, pool, tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    os.link(tmp_path / "a", pool / "a.fits")
+    assert sighting(scout)["arrival"] == "listed"
+
+
+def test_a_sidecar_says_that_a_frame_is_complete(scout, pool):
+    (pool / "a.fits").write_bytes(b"abc")
+    assert sighting(scout)["arrival"] == "listed"
+    (pool / "a.fits.done").touch()
+    assert sighting(scout)["arrival"] == "done"
+
+
+def test_what_is_ignored_is_not_told(scout, pool):
+    for name in (".hidden", "a.part", "b.done"):
+        (pool / name).write_bytes(b"x")
+    (pool / "folder").mkdir()
+    (pool / "z.fits").write_bytes(b"x")
+    assert sighting(scout)["name"] == "z.fits"
+
+
+def test_what_is_no_file_is_told_as_such_and_a_fifo_does_not_hang_the_scout(scout, pool):
+    os.mkfifo(pool / "f.fits")
+    assert sighting(scout)["kind"] == "fifo"
+    (pool / "l.fits").symlink_to("/etc/passwd")
+    assert sighting(scout)["kind"] == "link"
+
+
+def test_a_torn_frame_says_how_long_it_should_be(scout, pool):
+    cards = ["SIMPLE  =                    T", "BITPIX  =                   16", "NAXIS   =                    2",
+             "NAXIS1  =                  100", "NAXIS2  =                  100", "END"]  # fmt: skip
+    (pool / "a.fits").write_bytes("".join(card.ljust(80) for card in cards).encode().ljust(2880))
+    needs = [one["needs"] for one in scout.wait_for("sighted")]
+    assert needs[-1] in (2880, 2880 + 20_000)  # seen empty, or whole
+    scout.sync()
+    assert (needs + [one["needs"] for message in scout.heard for one in message.get("sighted", [])])[-1] == 2880 + 20_000
+
+
+def test_a_frame_that_goes_is_told(scout, pool):
+    (pool / "a.fits").write_bytes(b"x")
+    sighting(scout)
+    (pool / "a.fits").unlink()
+    assert scout.wait_for("gone") == [["t", "a.fits"]]
+
+
+def test_identify_answers_the_id_and_whether_products_stand(scout, pool, tmp_path):
+    (pool / "a.fits").write_bytes(b"abc")
+    mtime_ns = (pool / "a.fits").stat().st_mtime_ns
+    fd = os.open(pool / "a.fits", os.O_RDONLY)
+    task = frame_id(Entry(Place("t", "a.fits"), 3, mtime_ns), fd)
+    os.close(fd)
+    ask = {"telescope": "t", "name": "a.fits", "size": 3, "mtime_ns": mtime_ns}
+    scout.tell(identify=ask)
+    assert scout.wait_for("identified") == ask | {"task": task, "published": ""}
+    published = tmp_path / "products" / "t" / "2026-06-20" / task
+    published.mkdir(parents=True)
+    (published / "manifest.json").write_text("{}")
+    scout.tell(identify=ask)
+    assert scout.wait_for("identified")["published"] == "2026-06-20"
+
+
+def test_identify_of_what_has_changed_tells_the_change_instead(scout, pool):
+    (pool / "a.fits").write_bytes(b"abc")
+    scout.tell(identify={"telescope": "t", "name": "a.fits", "size": 2, "mtime_ns": 1})
+    scout.sync()
+    assert not [message for message in scout.heard if "identified" in message]
+
+
+def test_a_pool_that_is_replaced_is_watched_again(scout, pool, tmp_path):
+    pool.rename(tmp_path / "old")
+    pool.mkdir()
+    scout.wait_for("scanned")
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "a").rename(pool / "a.fits")
+    assert sighting(scout)["name"] == "a.fits"
+
+
+def test_a_pool_that_is_missing_is_named(scout, pool):
+    pool.rmdir()
+    assert str(pool) in scout.wait_for("scanned")["problems"][0]
+    scout.tell(watch={"pools": {"u": "/proc/none"}, "products": "/", "ignore": [], "scan_seconds": 3600})
+    while "/proc/none" not in scout.wait_for("scanned")["problems"][0]:
+        continue  # an earlier scan's word
+
+
+@pytest.fixture
+def porter(tmp_path, pool):
+    assert pool.exists()
+    peer = Peer(Porter)
+    names = ("incoming", "products", "archive", "quarantine", "state")
+    for name in names:
+        (tmp_path / name).mkdir(exist_ok=True)
+    (tmp_path / "state" / "attempts").mkdir()
+    peer.tell(folders={name: str(tmp_path / name) for name in names})
+    yield peer
+    peer.close()
+
+
+def put(pool: Path, name: str = "a.fits", data: bytes = b"abc") -> dict:
+    """A frame in the pool; -> what an order names it by."""
+    (pool / name).write_bytes(data)
+    fd = os.open(pool / name, os.O_RDONLY)
+    mtime_ns = os.fstat(fd).st_mtime_ns
+    task = frame_id(Entry(Place("t", name), len(data), mtime_ns), fd)
+    os.close(fd)
+    return {"task": task, "telescope": "t", "name": name, "size": len(data), "mtime_ns": mtime_ns}
+
+
+def test_archive_moves_the_frame_and_its_sidecar_goes(porter, pool, tmp_path):
+    order = put(pool)
+    (pool / "a.fits.done").touch()
+    porter.tell(archive=order | {"night": "n"})
+    where = str(tmp_path / "archive" / "t" / "n" / (order["task"] + ".fits"))
+    assert porter.wait_for("filed") == {"task": order["task"], "outcome": "filed", "detail": where}
+    assert Path(where).read_bytes() == b"abc"
+    assert list(pool.iterdir()) == []
+
+
+def test_an_order_given_twice_is_found_done(porter, pool):
+    order = put(pool)
+    porter.tell(archive=order | {"night": "n"})
+    first = porter.wait_for("filed")
+    porter.tell(archive=order | {"night": "n"})
+    assert porter.wait_for("filed") == first
+
+
+def test_the_same_frame_dropped_again_leaves_the_pool_and_is_kept_once(porter, pool, tmp_path):
+    for _ in range(2):
+        porter.tell(archive=put(pool) | {"night": "n"})
+        assert porter.wait_for("filed")["outcome"] == "filed"
+    assert len(list((tmp_path / "archive" / "t" / "n").iterdir())) == 1
+    assert list(pool.iterdir()) == []
+
+
+def test_a_frame_is_never_moved_over_another(porter, pool, tmp_path):
+    order = put(pool)
+    other = tmp_path / "archive" / "t" / "n" / (order["task"] + ".fits")
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"xyz")
+    porter.tell(archive=order | {"night": "n"})
+    assert porter.wait_for("filed")["detail"] == str(other) + ".2"
+    assert other.read_bytes() == b"xyz"
+    assert Path(str(other) + ".2").read_bytes() == b"abc"
+
+
+def test_another_file_under_the_frames_name_stays(porter, pool):
+    order = put(pool)
+    put(pool, data=b"another")
+    porter.tell(archive=order | {"night": "n"})
+    assert porter.wait_for("filed")["outcome"] == "changed"
+    assert (pool / "a.fits").read_bytes() == b"another"
+
+
+def test_a_frame_that_is_not_there_any_more(porter, pool):
+    order = put(pool)
+    (pool / "a.fits").unlink()
+    porter.tell(archive=order | {"night": "n"})
+    assert porter.wait_for("filed")["outcome"] == "vanished"
+
+
+@pytest.mark.parametrize("name", ["a.fits", os.fsdecode(b"\xff \n%.fits")])
+def test_quarantine_and_restore(porter, pool, tmp_path, name):
+    order = put(pool, name)
+    (tmp_path / "state" / "attempts" / f"{order['task']}.1.out").write_text("Traceback")
+    porter.tell(quarantine=order | {"why": {"reason": "torn"}})
+    assert porter.wait_for("filed")["outcome"] == "filed"
+    folder = tmp_path / "quarantine" / "t" / order["task"]
+    assert json.loads((folder / "why.json").read_bytes())["reason"] == "torn"
+    assert (folder / f"{order['task']}.1.out").read_text() == "Traceback"
+    assert list((tmp_path / "state" / "attempts").iterdir()) == []
+    porter.tell(restore={"task": order["task"], "request": 3})
+    assert porter.wait_for("restored") == {"task": order["task"], "request": 3, "problem": ""}
+    assert (pool / name).read_bytes() == b"abc"
+    assert not folder.exists()
+
+
+def test_restore_never_replaces_and_knows_what_it_does_not_have(porter, pool):
+    order = put(pool)
+    porter.tell(quarantine=order | {"why": {}})
+    porter.wait_for("filed")
+    put(pool, data=b"new")
+    porter.tell(restore={"task": order["task"], "request": 0})
+    assert "another a.fits" in porter.wait_for("restored")["problem"]
+    assert (pool / "a.fits").read_bytes() == b"new"
+    porter.tell(restore={"task": "none", "request": 0})
+    assert "no task none" in porter.wait_for("restored")["problem"]
+
+
+def test_a_fifo_goes_to_quarantine_as_it_is(porter, pool, tmp_path):
+    os.mkfifo(pool / "f.fits")
+    task = frame_id(Entry(Place("t", "f.fits"), 0, 1), None)
+    porter.tell(quarantine={"task": task, "telescope": "t", "name": "f.fits", "size": 0, "mtime_ns": 1, "why": {}})
+    assert porter.wait_for("filed")["outcome"] == "filed"
+    assert (tmp_path / "quarantine" / "t" / task / f"{task}.fits").is_fifo()
+
+
+def test_a_full_or_forbidden_archive_leaves_the_frame_in_the_pool(porter, pool, tmp_path):
+    (tmp_path / "archive").rmdir()
+    (tmp_path / "archive").write_text("not a folder")
+    porter.tell(archive=put(pool) | {"night": "n"})
+    assert porter.wait_for("filed")["outcome"] == "failed"
+    assert (pool / "a.fits").exists()
+
+
+def test_tidy_removes_what_nobody_runs(porter, tmp_path):
+    for name in ("a-1.1", "b-2.1"):
+        (tmp_path / "products" / ".tmp" / name).mkdir(parents=True)
+        (tmp_path / "state" / "attempts" / f"{name}.json").write_text("{}")
+    porter.tell(tidy={"keep": ["b-2.1"]})
+    porter.wait_for("tidied")
+    assert [path.name for path in (tmp_path / "products" / ".tmp").iterdir()] == ["b-2.1"]
+    assert [path.name for path in (tmp_path / "state" / "attempts").iterdir()] == ["b-2.1.json"]
+
+
+def test_helpers_end_when_ast3d_is_gone():
+    for name in ("scout", "porter", "nursery"):
+        ours, theirs = socket.socketpair()
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", f"ast3d.{name}", str(theirs.fileno())], pass_fds=[theirs.fileno()]
+        )
+        theirs.close()
+        ours.close()
+        assert process.wait(PATIENCE_SECONDS) == 0

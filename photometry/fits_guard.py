@@ -7,26 +7,19 @@ trusts a number from a header.  Links, FIFOs and devices are refused: O_NOFOLLOW
 on the descriptor.
 """
 
-import errno
 import os
-import stat
-import zlib
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
-from typing import BinaryIO
 
 from photometry.errors import BadFrameError, EnvironmentFailedError
+from photometry.fits_bytes import DamagedGzipError, Reader, open_regular, reader_of
 
 BLOCK = 2880
 CARD = 80
 _MOST_HEADER_BLOCKS = 1000  # 36,000 cards
 _MOST_HDUS = 1000
-_CHUNK = 1 << 20
-_GZIP = b"\x1f\x8b"
-_OTHER_PACKING = {
-    b"BZh": "bzip2", b"\xfd7zX": "xz", b"\x1f\x9d": "compress", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd",
-}  # fmt: skip
+# A gzip file is inflated this far behind its image, and the image's size, to meet the checksum at the end.
+_MOST_BEHIND = 64 << 20
 _BITPIX = (8, 16, 32, 64, -32, -64)
 
 Cards = dict[str, str]
@@ -59,9 +52,9 @@ def read_raw(path: str | bytes | os.PathLike[str], most_megapixels: float) -> Ra
     BadFrameError: torn, empty, not FITS, no image, too large, a bomb.  EnvironmentFailedError: the machine
     could not read it.
     """
-    with _open_regular(path) as file:
+    with open_regular(path) as file:
         try:
-            return _walk(_reader(file), most_megapixels)
+            return _walk(reader_of(file), most_megapixels)
         except OSError as error:
             raise EnvironmentFailedError(f"cannot read the file: {error.strerror or error}") from error
         except MemoryError as error:
@@ -125,110 +118,7 @@ def require_size(axes: tuple[int, ...], most_megapixels: float) -> tuple[int, in
     return flat[1], flat[0]
 
 
-class _Plain:
-    """Bytes from an ordinary file whose size is known."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.left: int | None = os.fstat(file.fileno()).st_size
-
-    def read(self, n: int) -> bytes:
-        got = self._file.read(n)
-        assert self.left is not None
-        self.left -= len(got)
-        return got
-
-    def skip(self, n: int) -> int:
-        assert self.left is not None
-        n = min(n, self.left)
-        self._file.seek(n, os.SEEK_CUR)
-        self.left -= n
-        return n
-
-
-class _Gunzip:
-    """Bytes from a gzip file, inflated only as far as they are asked for; members may follow each other."""
-
-    left: int | None = None
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._inflate = zlib.decompressobj(wbits=31)
-
-    def read(self, n: int) -> bytes:
-        parts: list[bytes] = []
-        while n > 0:
-            part = self._some(min(n, _CHUNK))
-            if not part:
-                break
-            parts.append(part)
-            n -= len(part)
-        return b"".join(parts)
-
-    def skip(self, n: int) -> int:
-        left = n
-        while left > 0:
-            part = self._some(min(left, _CHUNK))
-            if not part:
-                break
-            left -= len(part)
-        return n - left
-
-    def _some(self, n: int) -> bytes:
-        """1..n bytes, or none at the end."""
-        try:
-            while True:
-                packed = self._inflate.unconsumed_tail or self._file.read(1 << 16)
-                if self._inflate.eof:
-                    packed = self._inflate.unused_data or packed
-                    if not packed.startswith(_GZIP):
-                        return b""  # the end, or padding after it
-                    self._inflate = zlib.decompressobj(wbits=31)
-                if not packed:
-                    raise BadFrameError("cut off: the gzip file ends in the middle of its data")
-                part = self._inflate.decompress(packed, n)
-                if part:
-                    return part
-        except zlib.error as error:
-            raise BadFrameError(f"damaged gzip data: {error}") from error
-
-
-_Reader = _Plain | _Gunzip
-
-
-def _open_regular(path: str | bytes | os.PathLike[str]) -> BinaryIO:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENXIO}:
-            raise BadFrameError("not a regular file: a link or a device") from error
-        raise EnvironmentFailedError(f"cannot open {shown_name(path)}: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise BadFrameError("not a regular file: a directory, a FIFO or a device")
-    return os.fdopen(fd, "rb")
-
-
-def shown_name(path: str | bytes | os.PathLike[str]) -> str:
-    """A path for one line of text: its last part, what cannot be printed escaped."""
-    name = os.fsdecode(path)
-    return ascii(Path(name).name)[1:-1]
-
-
-def _reader(file: BinaryIO) -> _Reader:
-    start = file.read(8)
-    file.seek(0)
-    if not start:
-        raise BadFrameError("empty: the file has 0 bytes")
-    if start.startswith(_GZIP):
-        return _Gunzip(file)
-    for magic, name in _OTHER_PACKING.items():
-        if start.startswith(magic):
-            raise BadFrameError(f"packed with {name}: only plain, gzip and tile-compressed FITS are read")
-    return _Plain(file)
-
-
-def _walk(reader: _Reader, most_megapixels: float) -> RawImage:
+def _walk(reader: Reader, most_megapixels: float) -> RawImage:
     primary: bytes | None = None
     for index in range(_MOST_HDUS):
         header = _header(reader, first=index == 0)
@@ -249,7 +139,9 @@ def _walk(reader: _Reader, most_megapixels: float) -> RawImage:
             if size > most_megapixels * 1e7 + 1e6:
                 raise BadFrameError(f"too large: the header claims {size:,} bytes of data")
             data = _exactly(reader, size)
-            return RawImage(RawHdu(header, data, cards, compressed), primary, _another(reader, size))
+            more = _another(reader, size)
+            reader.finish(size + _MOST_BEHIND)
+            return RawImage(RawHdu(header, data, cards, compressed), primary, more)
         if primary is None:
             primary = header
         padded = -(-size // BLOCK) * BLOCK
@@ -260,7 +152,7 @@ def _walk(reader: _Reader, most_megapixels: float) -> RawImage:
     raise BadFrameError("no image in it: no header-data unit has 2 axes of pixels")
 
 
-def _header(reader: _Reader, *, first: bool) -> bytes | None:
+def _header(reader: Reader, *, first: bool) -> bytes | None:
     """Whole blocks up to the one with END; None at the end of the file."""
     blocks: list[bytes] = []
     for _ in range(_MOST_HEADER_BLOCKS):
@@ -314,7 +206,7 @@ def _data_size(cards: Cards) -> int:
     return pixel * (extra + prod(axes))
 
 
-def _exactly(reader: _Reader, size: int) -> bytes:
+def _exactly(reader: Reader, size: int) -> bytes:
     if reader.left is not None and reader.left < size:
         raise BadFrameError(f"cut off: the header promises {size:,} bytes of data, the file has {reader.left:,}")
     data = reader.read(size)
@@ -323,7 +215,7 @@ def _exactly(reader: _Reader, size: int) -> bytes:
     return data
 
 
-def _another(reader: _Reader, size: int) -> bool:
+def _another(reader: Reader, size: int) -> bool:
     """Whether one more extension follows that holds an image; only a hint, so a torn rest is no error."""
     try:
         reader.skip(-size % BLOCK)
@@ -333,5 +225,7 @@ def _another(reader: _Reader, size: int) -> bool:
         cards = _cards(header)
         image = string(cards, "XTENSION") == "IMAGE" or string(cards, "ZIMAGE") == "T"
         return image and integer(cards, "NAXIS") == 2
+    except DamagedGzipError:
+        raise
     except BadFrameError:
         return False

@@ -42,6 +42,7 @@ def check_tiles(hdu: RawHdu) -> None:
     if method not in _BEST_RATIO:
         known = ", ".join(sorted(_BEST_RATIO))
         raise BadFrameError(f"compressed with ZCMPTYPE {method!r}, which is not read here; known are {known}")
+    _check_parameters(cards)
     shape = image_shape(cards, "Z")
     tile = _tile_shape(cards, shape)
     tiles = prod(ceil(axis / side) for axis, side in zip(shape, tile, strict=True))
@@ -59,6 +60,14 @@ def check_tiles(hdu: RawHdu) -> None:
             f"{method} shrinks at most {_BEST_RATIO[method]} times"
         )
     _check_pointers(hdu, row, rows, heap, prod(tile), inflate_all=method.startswith("GZIP"))
+
+
+def _check_parameters(cards: Cards) -> None:
+    """What the Rice decoder is told about the pixels: it is C, and believes it."""
+    for i in range(1, _MOST_COLUMNS):
+        name, allowed = string(cards, f"ZNAME{i}"), {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4, 8)}
+        if name in allowed and integer(cards, f"ZVAL{i}") not in allowed[name]:
+            raise BadFrameError(f"not a valid compressed image: {name} says {integer(cards, f'ZVAL{i}')}")
 
 
 def _tile_shape(cards: Cards, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -12,20 +12,24 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyError
 from astropy.wcs import WCS, WcsError
 from numpy.typing import NDArray
 
 from photometry import cards, defects
 from photometry.cards import night_of
 from photometry.errors import BadFrameError, EnvironmentFailedError
-from photometry.fits_pixels import ASTROPY_ERRORS, read_pixels
+from photometry.fits_pixels import read_pixels
 from photometry.image import Image
 from photometry.mask import Bit
 
 __all__ = ["Frame", "FrameLimits", "NoiseOverrides", "night_of", "read_frame"]
 
-# wcslib raises its own errors on top of these.
-_WCS_ERRORS = (*ASTROPY_ERRORS, WcsError, MemoryError)
+# What astropy.wcs and wcslib raise on cards that make no sense.
+_WCS_ERRORS = (
+    WcsError, VerifyError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, OverflowError,
+    ArithmeticError, MemoryError, RuntimeError, np.linalg.LinAlgError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -226,6 +230,7 @@ def _wcs(header: fits.Header, notes: list[str]) -> WCS | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _require_numbers(header)
             wcs = WCS(header, naxis=2)
             centre = np.array([[(header["NAXIS1"] - 1) / 2.0, (header["NAXIS2"] - 1) / 2.0]])
             sky = wcs.all_pix2world(centre, 0)
@@ -237,3 +242,15 @@ def _wcs(header: fits.Header, notes: list[str]) -> WCS | None:
         return None
     notes.append("the WCS in the header is not usable: no sky coordinates")
     return None
+
+
+def _require_numbers(header: fits.Header) -> None:
+    """ValueError or TypeError where a card that places the frame on the sky is text, which wcslib passes over in silence."""
+    wanted = {"CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"}
+    scale = {"CD1_1", "CD1_2", "CD2_1", "CD2_2", "PC1_1", "PC1_2", "PC2_1", "PC2_2", "CDELT1", "CDELT2"}
+    present = {name for name in wanted | scale if name in header}
+    if not wanted <= present or not present & scale:
+        raise ValueError("CRVAL, CRPIX or the scale is missing")
+    for name in present:
+        if isinstance(header[name], bool) or not isinstance(header[name], int | float):
+            raise TypeError(f"{name} is not a number")

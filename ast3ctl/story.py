@@ -33,7 +33,7 @@ def _published(layout: Layout, task: Finished, facts: dict[str, Any]) -> Iterato
     figures = facts.get("figures")
     if isinstance(figures, dict) and figures:
         yield f"Found: {', '.join(f'{key} {figure(value)}' for key, value in figures.items())}."
-    for note in facts.get("notes") or []:
+    for note in _items(facts, "notes"):
         yield f"Note: {note}."
     files = facts.get("files")
     if isinstance(files, dict):
@@ -58,9 +58,13 @@ def _discarded(task: Finished, facts: dict[str, Any]) -> Iterator[str]:
     yield f"To try again: ast3ctl retry {task.task}"
 
 
-def _dicts(facts: dict[str, Any], key: str) -> list[dict[str, Any]]:
+def _items(facts: dict[str, Any], key: str) -> list[Any]:
     items = facts.get(key)
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return items if isinstance(items, list) else []
+
+
+def _dicts(facts: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    return [item for item in _items(facts, key) if isinstance(item, dict)]
 
 
 def _is_number(value: Any) -> bool:

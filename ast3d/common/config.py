@@ -6,6 +6,7 @@ usable configuration, and says in words what it had to ignore.
 """
 
 import difflib
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from itertools import permutations
@@ -47,8 +48,8 @@ def load_lenient(path: Path) -> tuple[Config, list[str]]:
 
 def _read(path: Path, complaints: list[str]) -> Config:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            data = file.read(MAX_BYTES + 1) or b""  # without waiting, should the name mean a FIFO
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:

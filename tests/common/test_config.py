@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import re
 from pathlib import Path
 
@@ -181,12 +182,19 @@ class TestLoad:
         with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
             load(tmp_path)
 
+    def test_a_fifo_does_not_hang_the_daemon(self, tmp_path):
+        os.mkfifo(tmp_path / "fifo")
+        with pytest.raises(ConfigError, match="no end mark"):
+            load(tmp_path / "fifo")
+
     @pytest.mark.parametrize("text", [DOCUMENTED.read_bytes(), OTHER], ids=["documented", "other"])
     def test_a_file_cut_off_at_any_byte_is_noticed(self, write, text):
-        whole = load(write(text, end=""))
+        path = write(text, end="")
+        whole = load(path)
         accepted = []
-        for size in range(len(text)):
-            config = load_or_none(write(text[:size], end=""))
+        for size in reversed(range(len(text))):
+            os.truncate(path, size)
+            config = load_or_none(path)
             if config is not None:
                 assert config == whole
                 accepted.append(text[size:])

@@ -11,6 +11,7 @@ import os
 import selectors
 import socket
 import stat
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from ast3d.common.clock import boottime
 from ast3d.common.control_wire import CHANGING, MAX_REQUEST_BYTES, READING, address, line
 
 MAX_CLIENTS = 64
+MAX_TURNED_AWAY = 16
 PATIENCE_SECONDS = 10.0  # for the rest of a line, the next request, or the reading of an answer
 ANSWER_SECONDS = 120.0  # for the daemon's own answer
 
@@ -168,6 +170,7 @@ class ControlServer:
         self._listener = _listen(path)
         self._inode = path.lstat().st_ino
         self._accepting = False
+        self._turned_away: deque[socket.socket] = deque()
 
     def register(self, selector: selectors.BaseSelector) -> None:
         """Serve from now on, in the loop of this selector."""
@@ -181,12 +184,14 @@ class ControlServer:
                 client.end("the daemon has no answer yet; ask for the status")
             else:
                 client.close()
+        self._close_turned_away(leave=0)
         self._accept_again()
 
     def close(self) -> None:
         """Drop everyone and remove the socket, unless it is another daemon's by now."""
         for client in list(self._clients):
             client.close()
+        self._close_turned_away(leave=0)
         self.watch(self._listener, selectors.EVENT_READ if self._accepting else 0, 0, self._accept)
         self._accepting = False
         self._listener.close()
@@ -211,6 +216,10 @@ class ControlServer:
         """For the clients: one is closed."""
         self._clients.remove(client)
 
+    def _close_turned_away(self, leave: int) -> None:
+        while len(self._turned_away) > leave:
+            self._turned_away.popleft().close()
+
     def _accept_again(self) -> None:
         if self._selector is not None and not self._accepting:
             self._accepting = True
@@ -230,6 +239,8 @@ class ControlServer:
         role = self.admission.role(peer)
         if role is None:
             _turn_away(connection, f"user {peer.uid} may not use ast3's control socket; ask for its group")
+            self._turned_away.append(connection)
+            self._close_turned_away(leave=MAX_TURNED_AWAY)
             return
         if len(self._clients) >= MAX_CLIENTS:
             min(self._clients, key=lambda c: (c.role == "change", c.waiting, c.deadline)).close()
@@ -257,11 +268,12 @@ def _understand(data: bytes, role: Role) -> tuple[str, str, dict[str, Any]]:
 
 
 def _turn_away(connection: socket.socket, reason: str) -> None:
-    with connection:
-        try:
-            connection.send(line({"ok": False, "error": reason}))
-        except OSError:
-            return
+    """The refusal; the socket stays open for a while, so that what the peer is sending does not break its pipe."""
+    try:
+        connection.send(line({"ok": False, "error": reason}))
+        connection.shutdown(socket.SHUT_WR)
+    except OSError:
+        return
 
 
 def _listen(path: Path) -> socket.socket:

@@ -39,6 +39,7 @@ _SMALLEST_AREA = 5
 _DUPLICATE_PIXELS = 1.5
 _PIXEL_STACK = 1_000_000
 _LARGEST_KRON = 6.0
+_STRUCTURE_PIXELS = 32
 _CORE = 3.5  # in isophotal sigmas; 98 % of a star
 
 
@@ -72,9 +73,10 @@ def detect(image: Image, settings: Settings) -> NDArray[Any]:
     sep.set_extract_pixstack(_PIXEL_STACK)
     unusable = (image.mask & _HIDDEN) != 0
     sigma = np.sqrt(_sky_variance(image))
+    flat = _without_structure(image.data, unusable)
     found: list[NDArray[Any]] = []
     for tile in _tiles(image.shape):
-        objects, coarse = _extract(image.data, sigma, unusable, tile, settings.detection_threshold_sigma)
+        objects, coarse = _extract(flat, sigma, unusable, tile, settings.detection_threshold_sigma)
         if objects is not None:
             found.append(_own(objects, tile, coarse=coarse))
     objects = np.concatenate(found) if found else np.zeros(0, _OBJECT)
@@ -85,8 +87,19 @@ def detect(image: Image, settings: Settings) -> NDArray[Any]:
 
 _OBJECT = np.dtype([
     ("x", "f8"), ("y", "f8"), ("a", "f8"), ("b", "f8"), ("theta", "f8"), ("peak", "f8"), ("cflux", "f8"),
+    ("xpeak", "i4"), ("ypeak", "i4"),
     ("tile", "i4"), ("flags", "i4"),
 ])  # fmt: skip
+
+
+def _without_structure(data: NDArray[np.float32], unusable: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """For finding only: what is larger than any star (dust, an unflattened field, a galaxy's outskirts) taken away.
+
+    Above the threshold it would tie hundreds of stars into one object.  Fluxes are measured on the data themselves.
+    """
+    side = max(8, min(_STRUCTURE_PIXELS, min(data.shape) // 2))
+    structure = sep.Background(data, mask=unusable, bw=side, bh=side).back(dtype=np.float32)
+    return np.asarray(data - structure, np.float32)
 
 
 def _sky_variance(image: Image) -> NDArray[np.float32]:
@@ -145,6 +158,8 @@ def _own(objects: NDArray[Any], tile: _Tile, *, coarse: bool) -> NDArray[Any]:
     own = np.zeros(len(objects), _OBJECT)
     own["x"] = objects["x"] + tile.window[2]
     own["y"] = objects["y"] + tile.window[0]
+    own["xpeak"] = objects["xpeak"] + tile.window[2]
+    own["ypeak"] = objects["ypeak"] + tile.window[0]
     for name in ("a", "b", "theta", "peak", "cflux"):
         own[name] = objects[name]
     own["flags"] = objects["flag"] | (FLAG_COARSE if coarse else 0)
@@ -198,6 +213,9 @@ def _measure(
         sums = sep.sum_circle(data, stars["x"], stars["y"], radius, err=error, mask=unusable, subpix=5)
         stars[f"flux_aper{i}"], stars[f"flux_aper{i}_err"] = sums[0], sums[1]
     flag_masked(image.mask, stars)
+    # The brightest pixel of a bled or blended source may lie off its centre.
+    bright = image.mask[objects["ypeak"], objects["xpeak"]] & np.uint16(Bit.SATURATED)
+    stars["flags"][bright != 0] |= FLAG_SATURATED
     return stars
 
 

@@ -73,6 +73,16 @@ def test_every_pixel_has_the_noise_that_the_header_promises(made, night):
         assert pull[blank & usable].mean() == pytest.approx(0, abs=0.01)
 
 
+def test_the_templates_noise_is_what_its_header_promises(sparse, tmp_path):
+    template(sparse, tmp_path / "template.fits")
+    with fits.open(tmp_path / "template.fits") as hdus:
+        data, header = hdus[0].data.astype(np.float64), hdus[0].header
+    expected = sparse.template_light / sparse.camera.gain
+    gain, read_noise = header["GAIN"], header["RDNOISE"]
+    pull = (data - expected) / np.sqrt(expected / gain + (read_noise / gain) ** 2)
+    assert pull[np.abs(pull) < 5].var() == pytest.approx(1, rel=0.02)
+
+
 def test_template_is_deeper_and_holds_no_supernova(made, night):
     folder, truths = made
     header = fits.getheader(folder / "template.fits")
@@ -148,6 +158,7 @@ def test_what_changes_changes_as_the_night_needs(made):
 def test_wcs_is_right_but_for_its_drift(night, made):
     folder, truths = made
     base = WCS(fits.getheader(folder / "template.fits"))
+    assert base.wcs_world2pix(*base.wcs.crval, 0) == pytest.approx((255.5, 255.5))  # the middle of 512 pixels
     for i in (0, 5):
         wcs = WCS(fits.getheader(folder / frame_name(i)))
         drift = night.exposures[i].wcs_drift_pixels

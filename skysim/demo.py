@@ -110,6 +110,8 @@ def _report(folder: Path, frames: list[FrameTruth], began: float) -> int:
     wrong = failures(results)
     for line in wrong:
         print(f"FAILED {line}")
+    if any(result.folder is None for result in results):
+        print(f"`ast3ctl --root {folder} why FRAME` says what became of a frame")
     print(f"{'FAILED' if wrong else 'passed'} in {time.monotonic() - began:.0f} s")
     return 1 if wrong else 0
 

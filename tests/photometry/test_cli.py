@@ -1,0 +1,159 @@
+"""The command as a user meets it: exit status, one line on stderr, nothing half-done, nothing overwritten."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from photometry.cli import main
+
+
+@pytest.fixture(scope="module")
+def frame(make_sky, tmp_path_factory):
+    return make_sky().write(tmp_path_factory.mktemp("frame") / "f.fits")
+
+
+def fails(capsys, status: int, words: str, *argv: object) -> None:
+    assert main([str(word) for word in argv]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("ast3-photometry: ")
+    assert words in err
+
+
+def test_process_prints_one_json_object_and_writes_a_manifest(frame, tmp_path, capsys):
+    assert main(["process", str(frame), "--out", str(tmp_path / "out"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["out"] == str(tmp_path / "out")
+    assert said["figures"]["stars"] > 30
+    written = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert written["name"] == "f.fits"
+    assert "catalog.fits" in written["files"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_process_for_a_person(frame, tmp_path, capsys):
+    (tmp_path / "out").mkdir()  # an empty folder will do
+    assert main(["process", str(frame), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "note: no template: not subtracted" in said
+    assert f"products in {tmp_path / 'out'}" in said
+
+
+def test_nothing_is_overwritten(frame, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("precious")
+    fails(capsys, 2, "is not empty; name a new folder", "process", frame, "--out", tmp_path / "out")
+    fails(capsys, 2, "is not a folder", "process", frame, "--out", tmp_path / "out" / "mine")
+    assert (tmp_path / "out" / "mine").read_text() == "precious"
+
+
+def test_wrong_input_and_what_is_left_behind(frame, tmp_path, capsys):
+    bad = tmp_path / "bad.fits"
+    bad.write_text("hello")
+    fails(capsys, 2, "not a FITS file: it begins with 'hello'", "process", bad, "--out", tmp_path / "out")
+    fails(capsys, 2, "gone.fits: no such file", "process", tmp_path / "gone.fits", "--out", tmp_path / "out")
+    fails(capsys, 2, "no such file", "process", frame, "--template", tmp_path / "t.fits", "--out", tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.fits"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder that even it cannot write to")
+def test_a_full_disk_is_failed_work(frame, capsys):
+    fails(capsys, 1, "cannot write", "process", frame, "--out", "/proc/out")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["process"],
+        ["nonsense"],
+        ["process", "f.fits"],
+        ["lightcurve", "x", "--at", "1"],
+        ["subtract", "a", "b", "--out", "c", "--gain", "-1"],
+    ],
+)
+def test_a_wrong_call(argv, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    assert "ast3-photometry" in capsys.readouterr().err
+
+
+def test_help_has_an_example(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    assert "ast3-photometry process night/0042.fits.fz --template" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def subtracted(make_sky, tmp_path_factory):
+    """The folder that `subtract` made of a science frame with a new source, a masked one and a hopeless corner."""
+    folder = tmp_path_factory.mktemp("subtract")
+    template = make_sky(stars=120, fwhm=3.0, seed=1, flux=(3.3, 5.0))
+    science = make_sky(stars=120, fwhm=3.8, seed=2, flux=(3.3, 5.0))
+    y, x = np.mgrid[:256, :320]
+    for a, b in ((170, 101), (60, 200)):
+        science.data[:] += 12000 * np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / 1.614**2) / (2 * np.pi * 1.614**2)
+    science.write(folder / "s.fits")
+    template.write(folder / "t.fits")
+    mask = np.zeros((256, 320), np.uint8)
+    mask[195:206, 55:66] = 4
+    mask[10:20, 10:20] = 1
+    hdu = fits.PrimaryHDU(mask)
+    hdu.header["BADBITS"] = 4
+    hdu.writeto(folder / "m.fits")
+    variance = (np.maximum(science.data, 0) / 1.5 + 16).astype(np.float32)
+    variance[120:130, 300:310] = 0
+    variance[140:150, 300:310] = np.nan
+    fits.PrimaryHDU(variance).writeto(folder / "v.fits")
+    argv = ["subtract", folder / "s.fits", folder / "t.fits", "--out", folder / "out", "--science-mask", folder / "m.fits",
+            "--science-variance", folder / "v.fits", "--template-gain", "1.4", "--json"]  # fmt: skip
+    assert main([str(word) for word in argv]) == 0
+    return folder
+
+
+def test_subtract_writes_every_plane_and_the_sources(subtracted):
+    with fits.open(subtracted / "out" / "difference.fits", checksum=True) as hdus:
+        assert [hdu.name for hdu in hdus[1:]] == ["DIFF", "VAR", "MASK", "SCORE", "PSF"]
+        assert all(hdu.data.shape == (256, 320) for hdu in hdus[1:5])
+        assert hdus["DIFF"].header["BUNIT"] == "adu"
+        bad = (hdus["MASK"].data & hdus["MASK"].header["BADBITS"]) != 0
+        assert bad[200, 60]
+        assert not bad[30:60, 30:60].any()
+        assert bad[125, 305]
+        assert bad[145, 305]
+    found = Table.read(subtracted / "out" / "sources.ecsv", format="ascii.ecsv")
+    assert {"x", "y", "flux", "flux_err", "score", "flags"} <= set(found.colnames)
+    assert np.hypot(found["x"] - 170, found["y"] - 101).min() < 0.3
+    assert np.hypot(found["x"] - 60, found["y"] - 200).min() > 5
+
+
+def test_subtract_refuses_what_does_not_fit(subtracted, make_sky, tmp_path, capsys):
+    other = make_sky(shape=(200, 320)).write(tmp_path / "t.fits")
+    science = subtracted / "s.fits"
+    fails(capsys, 2, "320 x 256 pixels, the template 320 x 200", "subtract", science, other, "--out", tmp_path / "o")
+    fails(
+        capsys, 2, "t.fits has 320 x 200 pixels, the frame 320 x 256",
+        "subtract", science, subtracted / "t.fits", "--science-mask", other, "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert not (tmp_path / "o").exists()
+
+
+def test_lightcurve(subtracted, tmp_path, capsys):
+    argv = ["lightcurve", str(subtracted / "out"), "--at", "170", "101", "--out", str(tmp_path / "lc.ecsv"), "--json"]
+    assert main(argv) == 0
+    said = json.loads(capsys.readouterr().out)
+    table = Table.read(tmp_path / "lc.ecsv", format="ascii.ecsv")
+    assert said["epochs"][0]["flux"] == pytest.approx(table["flux"][0], rel=1e-5)
+    assert said["epochs"][0]["frame"] == "s.fits"
+    assert table["flux"][0] == pytest.approx(12000, rel=0.05)
+    assert main(argv[:5]) == 0
+    assert "flux_tmpl" in capsys.readouterr().out
+    fails(capsys, 2, "not a difference that can be measured", "lightcurve", subtracted / "s.fits", "--at", 1, 1)
+    fails(capsys, 2, "No such file", "lightcurve", tmp_path, "--at", 1, 1)

@@ -19,7 +19,7 @@ from skysim.truth import FrameTruth, write_truth
 
 TELESCOPE = "ast3-1"
 MARK = ".ast3-demo"
-LIMIT_SECONDS = 300.0
+LIMIT_SECONDS = 600.0
 POLL_SECONDS = 1.0
 
 

@@ -68,7 +68,7 @@ def saturated(data: NDArray[np.float32], level: float) -> NDArray[np.bool_]:
 
 
 def bad_columns(data: NDArray[np.float32], usable: NDArray[np.bool_], sigma: float) -> NDArray[np.bool_]:
-    """Columns, or long parts of them, that stand off their neighbours; `sigma` is the pixel noise."""
+    """Columns, or long parts of them, that stand off their neighbours; `sigma` is the pixel noise.  Transposed: rows."""
     ny, nx = data.shape
     bad = np.zeros(data.shape, np.bool_)
     blocks = ny // _BLOCK_ROWS

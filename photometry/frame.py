@@ -213,12 +213,15 @@ def _saturation(
 
 
 def _mark_defects(data: NDArray[np.float32], mask: NDArray[np.uint16], sigma: float, notes: list[str]) -> None:
-    columns = defects.mark(mask, defects.bad_columns(data, mask == 0, sigma) & (mask == 0), Bit.BAD)
+    clean = mask == 0
+    lines = defects.bad_columns(data, clean, sigma)
+    lines |= defects.bad_columns(np.ascontiguousarray(data.T), clean.T, sigma).T
+    columns = defects.mark(mask, lines & clean, Bit.BAD)
     dead, hot = defects.odd_pixels(data, sigma)
     single = defects.mark(mask, dead & (mask == 0), Bit.BAD)
     defects.mark(mask, hot & (mask == 0), Bit.COSMIC_RAY)
     if columns:
-        notes.append(f"{columns:,} pixels in bad columns: masked")
+        notes.append(f"{columns:,} pixels in bad columns or rows: masked")
     if single:
         notes.append(f"{single:,} dead pixels: masked")
 

@@ -89,11 +89,14 @@ def bad_columns(data: NDArray[np.float32], usable: NDArray[np.bool_], sigma: flo
 
 
 def _long_runs(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The runs of at least _COLUMN_RUN along axis 0: opening by a vertical bar."""
+    """The runs of at least _COLUMN_RUN along axis 0: opening by a vertical bar.
+
+    One more at each end, for a fault begins and ends within a block whose median does not show it.
+    """
     bar = (_COLUMN_RUN, 1)
     shrunk = minimum_filter(flags.astype(np.uint8), size=bar, mode="constant", origin=(0, 0))
     grown = maximum_filter(shrunk, size=bar, mode="constant", origin=(-1 + _COLUMN_RUN % 2, 0))
-    return np.asarray(grown, np.bool_)
+    return np.asarray(binary_dilation(grown, np.ones((3, 1), np.bool_)), np.bool_)
 
 
 def odd_pixels(data: NDArray[np.float32], sigma: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

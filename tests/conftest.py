@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# As in a worker, and before numpy is loaded: on shared cores threads wait for each other ten times longer than they work.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent

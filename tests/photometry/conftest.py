@@ -1,12 +1,8 @@
 """Small skies with known truth, for the tests of photometry."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-# Before numpy is loaded: threads of linear algebra on small matrices make a subtraction ten times slower on shared cores.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

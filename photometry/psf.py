@@ -18,7 +18,8 @@ Stars = NDArray[np.void]
 Stamps = NDArray[np.float64]
 
 FWHM_PER_SIGMA = 2.3548
-STELLAR_SHARE = 0.05  # of the objects that are stars at least
+STELLAR_SHARE = 0.2  # how many stars there are at least for the most galaxies of one width
+SMALLEST_SIGMA = 0.6  # pixels: what is narrower is a hot pixel or a cosmic ray
 STELLAR_SPREAD = 0.12  # of the width: how far a star's may be from the middle
 STARS_FOR_LINEAR, STARS_FOR_QUADRATIC = 12, 40
 
@@ -50,8 +51,8 @@ class PsfModel:
         return np.tensordot(factors, self.planes, axes=1)
 
     def covariance(self, x: float, y: float) -> NDArray[np.float64]:
-        """(2, 2) pixels^2: that of the Gaussian that fits the core best (adaptive moments), axes (x, y)."""
-        return adaptive_covariance(self.at(x, y))
+        """(2, 2) pixels^2 of the core, axes (x, y)."""
+        return core_covariance(self.at(x, y))
 
     def fwhm(self) -> float:
         """Pixels, in the frame's middle: the Gaussian's with the core's covariance."""
@@ -64,23 +65,22 @@ def polynomial_powers(order: int) -> list[tuple[int, int]]:
     return [(total - b, b) for total in range(order + 1) for b in range(total + 1)]
 
 
-def adaptive_covariance(stamp: Stamps) -> NDArray[np.float64]:
-    """Covariance of the Gaussian whose weighted second moments agree with the stamp's (Bernstein & Jarvis 2002)."""
+def core_covariance(stamp: Stamps) -> NDArray[np.float64]:
+    """Covariance of a star's core, pixels^2: second moments under a round Gaussian weight of the core's own half-maximum
+    size (a pixel at least, for the grid's sake), the weight's share taken out as for a Gaussian.
+    """
     k = stamp.shape[0] // 2
+    fine = ndimage.zoom(stamp, 5, order=3)
+    labels, _ = ndimage.label(fine > fine.max() / 2)
+    area = float((labels == labels.flat[int(fine.argmax())]).sum()) * (stamp.size / fine.size)
+    width2 = max(area / np.pi / (2 * np.log(2)), 1.0)
     yy, xx = np.mgrid[-k : k + 1, -k : k + 1].astype(float)
-    cov = np.eye(2) * max(stamp.sum() / max(2 * np.pi * stamp.max(), 1e-30), 0.25)
-    for _ in range(30):
-        a = np.linalg.inv(cov)
-        weight = np.exp(-0.5 * (a[0, 0] * xx**2 + 2 * a[0, 1] * xx * yy + a[1, 1] * yy**2)) * stamp
-        total = weight.sum()
-        xy = float((weight * xx * yy).sum())
-        new = 2 * np.array([[(weight * xx**2).sum(), xy], [xy, (weight * yy**2).sum()]]) / max(total, 1e-30)
-        if not np.isfinite(new).all() or np.linalg.eigvalsh(new)[0] < 0.05 or np.linalg.eigvalsh(new)[1] > k**2:
-            break
-        if np.abs(new - cov).max() < 1e-4 * cov[0, 0]:
-            return np.asarray(new)
-        cov = new
-    return cov
+    weight = np.exp(-0.5 * (xx**2 + yy**2) / width2) * stamp
+    xy = float((weight * xx * yy).sum())
+    moments = np.array([[(weight * xx**2).sum(), xy], [xy, (weight * yy**2).sum()]]) / weight.sum()
+    inverse = np.linalg.inv(moments) - np.eye(2) / width2
+    values, vectors = np.linalg.eigh(inverse)
+    return np.asarray((vectors / np.clip(values, 1 / k**2, 1 / SMALLEST_SIGMA**2)) @ vectors.T)
 
 
 def cut_stamps(data: NDArray[np.generic], xi: NDArray[np.int64], yi: NDArray[np.int64], half: int) -> NDArray[np.generic]:
@@ -144,7 +144,7 @@ def _narrow_peak(widths: NDArray[np.float64]) -> float:
     if len(w) < 4:
         return float(w[len(w) // 2 if len(w) == 1 else 0])
     members = np.searchsorted(w, 1.15 * w, side="right") - np.arange(len(w))
-    enough = members >= min(max(3.0, STELLAR_SHARE * len(w)), float(members.max()))
+    enough = members >= min(max(3.0, STELLAR_SHARE * members.max()), float(members.max()))
     first = int(np.argmax(enough))
     # from there on to where it is densest within the next 15 %
     last = int(np.searchsorted(w, 1.15 * w[first], side="right"))
@@ -154,7 +154,7 @@ def _narrow_peak(widths: NDArray[np.float64]) -> float:
 
 def _stellar(width: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which widths^2 belong to the narrow peak of the stars."""
-    good = np.isfinite(width) & (width > 0)
+    good = np.isfinite(width) & (width > SMALLEST_SIGMA**2)
     if good.sum() < 2:
         return np.asarray(good)
     root = np.sqrt(np.where(good, width, 1.0))
@@ -239,7 +239,9 @@ def _first_fwhm(image: Image, stars: Stars) -> float:
         fine = ndimage.zoom(stamp, 3, order=1) > peak / 2
         labels, _ = ndimage.label(fine)
         areas.append(float((labels == labels[fine.shape[0] // 2, fine.shape[1] // 2]).sum()) / 9)
-    return float(np.clip(_narrow_peak(2 * np.sqrt(np.array(areas) / np.pi)), 1.5, 12))
+    widths = 2 * np.sqrt(np.array(areas) / np.pi)
+    stars_like = widths[widths > SMALLEST_SIGMA * FWHM_PER_SIGMA]
+    return float(np.clip(_narrow_peak(stars_like if len(stars_like) else widths), 1.5, 12))
 
 
 def _robust_model(

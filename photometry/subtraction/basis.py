@@ -35,17 +35,19 @@ class Basis:
         return int(self.kernels.shape[-1] // 2)
 
 
-def make_basis(sigma: float, half: int) -> Basis:
-    """The basis for frames whose PSFs differ by a Gaussian of `sigma` pixels."""
+def make_basis(sigmas: tuple[float, float], half: int) -> Basis:
+    """The basis for frames whose PSFs differ by a Gaussian of `sigmas` pixels along x and y."""
     axis = np.arange(-half, half + 1.0)
     filters: list[Array] = []
     pairs: list[tuple[int, int]] = []
     for width, degree in zip(WIDTHS, DEGREES, strict=True):
-        s = min(max(width * sigma, SMALLEST_SIGMA * (1 + width) / 1.5), half / 2.5)
         first = len(filters)
-        gauss = np.exp(-0.5 * (axis / s) ** 2)
-        filters.extend(gauss * (axis / s) ** d for d in range(degree + 1))
-        pairs.extend((first + j, first + i) for i in range(degree + 1) for j in range(degree + 1 - i))
+        for sigma in sigmas:
+            s = min(max(width * sigma, SMALLEST_SIGMA * (1 + width) / 1.5), half / 2.5)
+            gauss = np.exp(-0.5 * (axis / s) ** 2)
+            filters.extend(gauss * (axis / s) ** d for d in range(degree + 1))
+        along_y = first + degree + 1
+        pairs.extend((along_y + j, first + i) for i in range(degree + 1) for j in range(degree + 1 - i))
     bank = np.array(filters)
     main = sum(d + 1 for d in range(DEGREES[0] + 1))  # the plain Gaussian of the matching width leads
     pairs.insert(0, pairs.pop(main))

@@ -42,7 +42,7 @@ class Doubt(IntFlag):
 
 
 FIT_HALF = 5  # pixels round the peak that are compared with the PSF
-DIPOLE_SHARE = 0.5
+DIPOLE_SHARE = 0.6
 CHI2_LIMIT = 3.0
 MODEL_SHARE = 0.1  # of the fitted light: how well the PSF is known, pixel by pixel
 SEEN_SHARE = 0.6  # of the PSF's light that must be unmasked
@@ -240,8 +240,8 @@ def _sharper(data: Array, variance: Array, usable: NDArray[np.bool_], psf: Array
 
 
 def _dipole(score: NDArray[np.float32], place: tuple[int, int], peak: float, fwhm: float) -> bool:
-    """Whether the other sign is as strong within two FWHM."""
-    reach = int(np.ceil(2 * fwhm))
+    """Whether the other sign is as strong within a FWHM and a pixel."""
+    reach = int(np.ceil(fwhm)) + 1
     xi, yi = place
     box = score[max(yi - reach, 0) : yi + reach + 1, max(xi - reach, 0) : xi + reach + 1]
     other = float((-np.sign(peak) * box).max())

@@ -126,7 +126,7 @@ def _matched(
         psf = _broadened(psf, wide)
         data = convolve_varying(data, wide[None], [(0, 0)])
     task = _Task(target, source, data, roles, psf)
-    basis = make_basis(roles.sigma, settings.kernel_half)
+    basis = make_basis(roles.sigmas, settings.kernel_half)
     pair = fitstamps.Pair(
         data,
         source.filled.data,
@@ -202,7 +202,9 @@ def _difference(task: _Task, kernel: Kernel, transform: Transform) -> Difference
     sigma = np.sqrt(variance)
     blank = _blank(matched, sigma, task.psf.fwhm()) & ~(target.filled.holes | source.filled.holes)
     resid -= residual_sky(resid, sigma, blank & _blank(resid, sigma, task.psf.fwhm()))
-    mask = _mask(task, optics, matched, resid, variance)
+    # what counts for a source is the noise of sums over pixels, which a convolution does not lessen
+    white = np.sqrt(own + np.float32(kernel.kernel_sum**2) * through)
+    mask = _mask(task, optics, matched, resid, white)
     # from the target's flux scale to the science frame's
     science_convolved = task.roles.convolved == "science"
     factor = np.float32(-1 / kernel.kernel_sum if science_convolved else 1)
@@ -284,9 +286,8 @@ def _with_light(sky: Plane, light: Plane, gain: float) -> Plane:
     return np.maximum(sky + light / np.float32(gain), np.float32(0.3) * sky)
 
 
-def _mask(task: _Task, optics: Optics, matched: Plane, resid: Plane, variance: Plane) -> NDArray[np.uint16]:
+def _mask(task: _Task, optics: Optics, matched: Plane, resid: Plane, sigma: Plane) -> NDArray[np.uint16]:
     """Bits of both frames, what their fillings spoil through the kernels, halos, and the borders."""
-    sigma = np.sqrt(variance)
     science_convolved = task.roles.convolved == "science"
     mask = np.zeros(resid.shape, np.uint16)
     for side, kernel, reach in (

@@ -34,7 +34,7 @@ def write_difference(
     if "DIFF" in planes:
         hdus.append(_image(image.data, _diff_header(difference, cards), compressed=compressed))
     if "VAR" in planes:
-        header = _header("VAR", f"({image.unit})^2" if image.unit else "", "variance of DIFF, without what changed")
+        header = _header("VAR", f"{image.unit}**2" if image.unit else "", "variance of DIFF, without what changed")
         hdus.append(_image(image.variance, header, compressed=compressed))
     if "MASK" in planes:
         # all bits are below 2^15

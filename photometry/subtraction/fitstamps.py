@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from photometry.subtraction.basis import Basis, basis_images, toeplitz_filters
@@ -17,6 +18,7 @@ STAMP_HALF = 12  # pixels
 GRID_CELLS = 10  # across the frame's longer side
 STARS_A_CELL = 6
 SKY_STAMPS = 100
+SKY_SMOOTHING = 4.0  # pixels, sigma
 MIN_SIGNAL = 7.0  # peak over the sky's sigma
 
 
@@ -89,6 +91,9 @@ def cut(pair: Pair, stars: NDArray[np.int64], sky: NDArray[np.int64], basis: Bas
     places = np.concatenate([stars, sky])
     size = 2 * STAMP_HALF + 1
     wide = np.stack([_window(pair.source, x, y, STAMP_HALF + basis.half) for x, y in places])
+    # blank sky holds wings, which are smooth, and noise, which would pull the kernel towards zero
+    blank = wide[len(stars) :]
+    wide[len(stars) :] = ndimage.gaussian_filter(blank, (0, SKY_SMOOTHING, SKY_SMOOTHING), mode="nearest")
     target = np.stack([_window(pair.target, x, y, STAMP_HALF) for x, y in places]).astype(float)
     offset = np.arange(-STAMP_HALF, STAMP_HALF + 1)
     yy, xx = places[:, 1, None] + offset, places[:, 0, None] + offset

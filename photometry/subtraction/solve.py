@@ -18,10 +18,13 @@ Array = NDArray[np.float64]
 PIXEL_CLIP_SIGMA = 5.0
 PIXEL_CLIP_SHARE = 0.02  # of the local flux
 PIXEL_GROW = 5  # pixels
+STAMP_SHARE = 0.02  # of a star's light that may be left before it counts as unlike the others
 STAMP_CLIP = 4.0  # robust sigmas of the stamps' chi2
-REFITS = 3
+REFITS = 5
+SETTLED_SHARE = 0.002  # of the pixels: when a refit changes fewer, the fit has settled
 SCALE_ORDER = 1
 SPATIAL_FREEDOM = 0.3  # how much less a term of the next degree over the frame is expected to be
+RIDGE_FLOOR = 0.05  # of what the source's noise would add
 NOISE_SHARE = 0.7  # of a direction of the solution that may be put down to the noise of the source
 
 
@@ -131,8 +134,9 @@ def _noise_grams(stamps: Stamps, basis: Basis, light: Array, weights: Array, sca
     b = len(basis.kernels)
     flat = basis.kernels.reshape(b, -1)
     own = stamps.source_sky[:, None] + np.maximum(light, 0) / (scale * noise.source_gain)
+    mine = np.where(stamps.star[:, None], weights, 0)  # the sky stamps' source is smoothed
     out = np.zeros((len(light), b + 1, b + 1))
-    out[:, :b, :b] = (weights * own).sum(axis=1)[:, None, None] * (flat @ flat.T)
+    out[:, :b, :b] = (mine * own).sum(axis=1)[:, None, None] * (flat @ flat.T)
     return out
 
 
@@ -160,8 +164,11 @@ def _assemble(gram: Array, right: Array, phi: Array, layout: _Layout) -> tuple[A
     return whole[n[:, None], n[None, :], j[:, None], j[None, :]], vector[n, j]
 
 
-def _ridge(matrix: Array, vector: Array, total: float, pixels: float, layout: _Layout) -> Array:
-    """Least squares with a ridge on the zero-sum bases, its strength by generalised cross-validation (Golub et al. 1979)."""
+def _ridge(matrix: Array, vector: Array, total: float, pixels: float, layout: _Layout, floor: float) -> Array:
+    """Least squares with a ridge on the zero-sum bases, its strength by generalised cross-validation (Golub et al. 1979).
+
+    The strength is at least `floor`: what no star determines stays small, for it would only add the source's noise.
+    """
     penalised = layout.penalised
     degree = np.array([a + b for a, b in layout.powers])[layout.j]
     half = np.where(penalised, SPATIAL_FREEDOM**degree, 1e4)
@@ -172,7 +179,7 @@ def _ridge(matrix: Array, vector: Array, total: float, pixels: float, layout: _L
     top = values.max() if len(values) else 1.0
     anchor = float(np.trace(matrix[penalised][:, penalised]) / max(penalised.sum(), 1)) if penalised.any() else top
     best, answer = np.inf, np.zeros(len(b))
-    for strength in np.append(anchor * 10.0 ** np.arange(-9.0, 0.1, 0.5), 0.0 if not penalised.any() else []):
+    for strength in np.maximum(anchor * 10.0 ** np.arange(-9.0, 0.1, 0.5), floor):
         shrunk = values + strength + 1e-13 * top
         rss = total - (b**2 * (values + 2 * (shrunk - values)) / shrunk**2).sum()
         free = (values / shrunk).sum()
@@ -221,17 +228,23 @@ def fit(stamps: Stamps, basis: Basis, order: int, background_order: int, noise: 
             matrix, vector = _assemble(gram[keep], right[keep], phi[keep], layout)
             matrix = _unattenuated(matrix, _assemble(alone[keep], right[keep], phi[keep], layout)[0])
             pixels = float(clean[keep].sum())
-            answer = _ridge(matrix, vector, float(square[keep].sum()), pixels, layout)
+            floor = RIDGE_FLOOR * float(np.trace(alone[keep].sum(axis=0))) / len(basis.kernels)
+            answer = _ridge(matrix, vector, float(square[keep].sum()), pixels, layout, floor)
             light, sky = _predict(columns, phi, layout, answer)
-            chi2 = (weights * (target - light - sky) ** 2).sum(axis=1) / np.maximum(clean.sum(axis=1), 1)
-            fine = _unclipped(chi2, stamps.star, clean, step)
+            count = np.maximum(clean.sum(axis=1), 1)
+            chi2 = (weights * (target - light - sky) ** 2).sum(axis=1) / count
+            allowed = (weights * (STAMP_SHARE * light) ** 2).sum(axis=1) / count
+            fine = _unclipped(chi2 - allowed, stamps.star, clean, step)
             if (fine == keep).all():
                 break
             keep = fine
         kernels = _planes(basis, layout, answer, stamps.basis.shape[1])
         scale = float(kernels[0].sum())
         sharpness = float((kernels[0] ** 2).sum()) / max(scale**2, 1e-30)
+        before = clean
         clean = good & ~_varying((target - light - sky).reshape(shape), light.reshape(shape), own, through, noise)
+        if step and (before != clean).mean() < SETTLED_SHARE:
+            break
     return _result(basis, layout, answer, stamps, keep, chi2, order)
 
 
@@ -252,7 +265,7 @@ def _unclipped(chi2: Array, star: NDArray[np.bool_], clean: NDArray[np.bool_], s
         if mine.sum() < 4:
             continue
         middle = float(np.median(chi2[mine]))
-        spread = max(1.4826 * float(np.median(np.abs(chi2[mine] - middle))), 0.05 * middle)
+        spread = max(1.4826 * float(np.median(np.abs(chi2[mine] - middle))), 0.05 * abs(middle))
         keep &= ~kind | (chi2 < middle + STAMP_CLIP * spread * (1.5 if step == 0 else 1))
     return keep if keep.any() else enough
 

@@ -5,6 +5,7 @@ by star.  Fails with SubtractionFailedError where the frame has no star to measu
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,10 +84,10 @@ def core_covariance(stamp: Stamps) -> NDArray[np.float64]:
     return np.asarray((vectors / np.clip(values, 1 / k**2, 1 / SMALLEST_SIGMA**2)) @ vectors.T)
 
 
-def cut_stamps(data: NDArray[np.generic], xi: NDArray[np.int64], yi: NDArray[np.int64], half: int) -> NDArray[np.generic]:
+def cut_stamps(data: NDArray[Any], xi: NDArray[np.int64], yi: NDArray[np.int64], half: int) -> NDArray[Any]:
     """(n, 2 half + 1, 2 half + 1) round integer places, each at least `half` pixels from the border."""
     offset = np.arange(-half, half + 1)
-    return data[yi[:, None, None] + offset[None, :, None], xi[:, None, None] + offset[None, None, :]]
+    return np.asarray(data[yi[:, None, None] + offset[None, :, None], xi[:, None, None] + offset[None, None, :]])
 
 
 def _pick(image: Image, stars: Stars, half: int, reach: float, limit: int) -> NDArray[np.int64]:
@@ -139,7 +140,7 @@ def _centroids(stamps: Stamps, sigma: float) -> tuple[NDArray[np.float64], NDArr
 
 
 def _narrow_peak(widths: NDArray[np.float64]) -> float:
-    """The stars' width among widths of stars, galaxies and blends: the narrowest interval of 15 % that holds a fair share."""
+    """The stars' width among those of stars, galaxies and blends: the narrowest 15 % that holds a fair share of them."""
     w = np.sort(widths)
     if len(w) < 4:
         return float(w[len(w) // 2 if len(w) == 1 else 0])

@@ -46,7 +46,8 @@ class Transform:
         """Template pixels of science pixels, arrays of any one shape."""
         ny, nx = self.shape
         u, v = 2 * np.asarray(x, float) / (nx - 1) - 1, 2 * np.asarray(y, float) / (ny - 1) - 1
-        return np.polynomial.polynomial.polyval2d(v, u, self.cx), np.polynomial.polynomial.polyval2d(v, u, self.cy)
+        X, Y = (np.polynomial.polynomial.polyval2d(v, u, c) for c in (self.cx, self.cy))
+        return np.asarray(X, float), np.asarray(Y, float)
 
     def inverse(self, X: Array, Y: Array) -> tuple[Array, Array]:
         """Science pixels of template pixels, to 1e-4 pixels where the science frame's neighbourhood is (fixed point)."""

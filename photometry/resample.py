@@ -25,8 +25,8 @@ def resample(template: Image, filled: Plane, transform: Transform) -> Image:
     """`template` at the places `transform` gives for each science pixel.
 
     filled: the template's data (ny, nx) float32 with its masked pixels replaced by something finite.  Cubic splines for the
-    data; the variance is interpolated linearly, not through squared weights: noise that the interpolation smooths is the same
-    noise on larger scales.  The mask gets the bits of the four pixels round each place.
+    data; the variance is interpolated linearly, not through squared weights: noise that the interpolation smooths is the
+    same noise on larger scales.  The mask gets the bits of the four pixels round each place.
     """
     ny, nx = transform.shape
     coefficients = ndimage.spline_filter(filled, order=SPLINE_ORDER, output=np.float32, mode="mirror")

@@ -19,7 +19,7 @@ SMALLEST_SIGMA = 0.6  # pixels; a narrower Gaussian is not sampled
 class Basis:
     """Kernel n is sum over its terms of outer(filters[fy], filters[fx]), scaled; kernels (n, k, k) float64.
 
-    filters (f, k): the 1-D filters; pairs (n, 2): each kernel's (fy, fx) before the zero-sum correction; norms and zero (n,):
+    filters (f, k): the 1-D filters; pairs (n, 2): each kernel's (fy, fx) before the zero-sum correction; norms, zero (n,):
     kernel n = norms[n] * outer(filters[fy], filters[fx]) - zero[n] * kernel 0.
     """
 

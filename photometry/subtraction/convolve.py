@@ -4,7 +4,7 @@ Guarantees: float32 in and out, one tile of scratch memory, the frame's border m
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def tiles(shape: tuple[int, int], side: int) -> Iterator[Tile]:
 
 
 def window(data: Plane, tile: Tile, half: int) -> Plane:
-    """The tile and `half` pixels round it; beyond the frame's border the mirror image (constant where too small to mirror)."""
+    """The tile and `half` pixels round it; beyond the frame's border the mirror image."""
     ny, nx = data.shape
     low_y, high_y = max(tile.y0 - half, 0), min(tile.y1 + half, ny)
     low_x, high_x = max(tile.x0 - half, 0), min(tile.x1 + half, nx)
@@ -78,7 +78,7 @@ class Transformer:
         return np.asarray(whole[h : h + tile.y1 - tile.y0, h : h + tile.x1 - tile.x0], dtype=np.float32)
 
 
-def frame_uv(shape: tuple[int, int], x: NDArray[np.floating], y: NDArray[np.floating]) -> tuple[Stamp, Stamp]:
+def frame_uv(shape: tuple[int, int], x: NDArray[Any], y: NDArray[Any]) -> tuple[Stamp, Stamp]:
     """u, v = 2 (x, y) / (n - 1) - 1: -1 ... 1 over the frame."""
     ny, nx = shape
     return 2 * np.asarray(x, float) / max(nx - 1, 1) - 1, 2 * np.asarray(y, float) / max(ny - 1, 1) - 1

@@ -66,7 +66,7 @@ def detect_sources(difference: Difference, settings: SubtractionSettings = DEFAU
 def believed(sources: NDArray[np.void]) -> NDArray[np.void]:
     """The detections that look like a star on the difference."""
     doubt = int(Doubt.SHARP | Doubt.DIPOLE | Doubt.SHAPE | Doubt.CUT)
-    return sources[(sources["flags"] & doubt) == 0]
+    return np.asarray(sources[(sources["flags"] & doubt) == 0])
 
 
 def _threshold(difference: Difference, settings: SubtractionSettings) -> float:

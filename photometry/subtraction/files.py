@@ -1,7 +1,7 @@
 """A difference as a FITS file: DIFF, VAR, MASK, SCORE and PSF, each an extension that says what it is.
 
-Guarantees: EXTNAME, BUNIT, CHECKSUM and DATASUM on each; CONVOLVD, PRECONV, KSUM with DIFF; BADBITS and the names of the bits
-with MASK.  `read_psf` gives back what PSF holds.
+Guarantees: EXTNAME, BUNIT, CHECKSUM and DATASUM on each; CONVOLVD, PRECONV, KSUM with DIFF; BADBITS and the names of the
+bits with MASK.  `read_psf` gives back what PSF holds.
 """
 
 from collections.abc import Mapping, Sequence

@@ -14,7 +14,8 @@ from photometry.subtraction.solve import Stamps
 Plane = NDArray[np.float32]
 Stars = NDArray[np.void]
 
-STAMP_HALF = 12  # pixels
+STAMP_HALF_FWHM = 2.2  # half-width of a stamp, in widths of the difference's PSF
+STAMP_HALF_LIMITS = (10, 20)  # pixels
 GRID_CELLS = 10  # across the frame's longer side
 STARS_A_CELL = 6
 SKY_STAMPS = 100
@@ -24,7 +25,7 @@ MIN_SIGNAL = 7.0  # peak over the sky's sigma
 
 @dataclass(frozen=True)
 class Pair:
-    """The two frames as the fit sees them, on one grid: finite planes, and where not to look.
+    """The two frames as the fit sees them, on one grid: finite planes, and where not to look; fwhm: of the difference's PSF.
 
     target, source (ny, nx) float32; target_bad, source_bad (ny, nx) bool, the latter grown by the kernel's core;
     target_sky, source_sky: variance of blank sky.
@@ -36,12 +37,18 @@ class Pair:
     source_bad: NDArray[np.bool_]
     target_sky: Plane
     source_sky: Plane
+    fwhm: float
+
+    @property
+    def stamp_half(self) -> int:
+        """Half-width of the stamps, pixels."""
+        return int(np.clip(np.ceil(STAMP_HALF_FWHM * self.fwhm), *STAMP_HALF_LIMITS))
 
 
 def choose_stars(stars: Stars, pair: Pair) -> NDArray[np.int64]:
     """(n, 2) integer places x, y of the brightest clean stars of each grid cell, of peak S/N > MIN_SIGNAL in both frames."""
     ny, nx = pair.target.shape
-    cell = max(max(ny, nx) / GRID_CELLS, 3 * STAMP_HALF)
+    cell = max(max(ny, nx) / GRID_CELLS, 3 * pair.stamp_half)
     order = np.argsort(-stars["flux"], kind="stable")
     taken: dict[tuple[int, int], int] = {}
     places: list[tuple[int, int]] = []
@@ -67,21 +74,22 @@ def choose_stars(stars: Stars, pair: Pair) -> NDArray[np.int64]:
     return np.array(places, np.int64).reshape(-1, 2)
 
 
-def choose_sky(stars: Stars, pair: Pair, fwhm: float) -> NDArray[np.int64]:
+def choose_sky(stars: Stars, pair: Pair) -> NDArray[np.int64]:
     """(n, 2) integer places x, y far from stars and masks: at most SKY_STAMPS, spread evenly."""
     ny, nx = pair.target.shape
-    step = max(int(np.sqrt(nx * ny / (4 * SKY_STAMPS))), 2 * STAMP_HALF)
-    y, x = np.mgrid[STAMP_HALF : ny - STAMP_HALF : step, STAMP_HALF : nx - STAMP_HALF : step]
+    half = pair.stamp_half
+    step = max(int(np.sqrt(nx * ny / (4 * SKY_STAMPS))), 2 * half)
+    y, x = np.mgrid[half : ny - half : step, half : nx - half : step]
     places = np.stack([x.ravel(), y.ravel()], axis=1)
     if not len(places):
         return places.astype(np.int64)
     bad = pair.target_bad | pair.source_bad
-    share = np.array([bad[b - STAMP_HALF : b + STAMP_HALF + 1, a - STAMP_HALF : a + STAMP_HALF + 1].mean() for a, b in places])
+    share = np.array([bad[b - half : b + half + 1, a - half : a + half + 1].mean() for a, b in places])
     distance = np.full(len(places), np.inf)
     if len(stars):
         distance, _ = cKDTree(np.stack([stars["x"], stars["y"]], axis=1)).query(places)
     clean = np.flatnonzero(share < 0.2)
-    best = clean[np.argsort(-np.minimum(distance[clean], STAMP_HALF + 2 * fwhm), kind="stable")][:SKY_STAMPS]
+    best = clean[np.argsort(-np.minimum(distance[clean], half + 2 * pair.fwhm), kind="stable")][:SKY_STAMPS]
     return places[best].astype(np.int64)
 
 
@@ -89,20 +97,20 @@ def cut(pair: Pair, stars: NDArray[np.int64], sky: NDArray[np.int64], basis: Bas
     """Everything the fit needs of these places; pixels beyond the frame's border are not good."""
     ny, nx = pair.target.shape
     places = np.concatenate([stars, sky])
-    size = 2 * STAMP_HALF + 1
-    wide = np.stack([_window(pair.source, x, y, STAMP_HALF + basis.half) for x, y in places])
+    half = pair.stamp_half
+    wide = np.stack([_window(pair.source, x, y, half + basis.half) for x, y in places])
     # blank sky holds wings, which are smooth, and noise, which would pull the kernel towards zero
     blank = wide[len(stars) :]
     wide[len(stars) :] = ndimage.gaussian_filter(blank, (0, SKY_SMOOTHING, SKY_SMOOTHING), mode="nearest")
-    target = np.stack([_window(pair.target, x, y, STAMP_HALF) for x, y in places]).astype(float)
-    offset = np.arange(-STAMP_HALF, STAMP_HALF + 1)
+    target = np.stack([_window(pair.target, x, y, half) for x, y in places]).astype(float)
+    offset = np.arange(-half, half + 1)
     yy, xx = places[:, 1, None] + offset, places[:, 0, None] + offset
     inside = ((yy >= 2) & (yy < ny - 2))[:, :, None] & ((xx >= 2) & (xx < nx - 2))[:, None, :]
     bad = pair.target_bad | pair.source_bad
     at = np.clip(yy, 0, ny - 1)[:, :, None], np.clip(xx, 0, nx - 1)[:, None, :]
     return Stamps(
         target=target,
-        basis=basis_images(basis, wide, toeplitz_filters(basis, size)),
+        basis=basis_images(basis, wide, toeplitz_filters(basis, 2 * half + 1)),
         good=inside & ~bad[at],
         star=np.arange(len(places)) < len(stars),
         u=2 * places[:, 0] / (nx - 1) - 1,

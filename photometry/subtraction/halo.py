@@ -17,7 +17,7 @@ FEWEST = 10  # pixels whose median says something
 def halos(
     resid: Plane, sigma: Plane, cores: NDArray[np.bool_], masked: NDArray[np.bool_], nearest: float
 ) -> NDArray[np.bool_]:
-    """Round each core, from `nearest` pixels on out to where no eighth of a ring has a median residual of a third of a sigma.
+    """Round each core, from `nearest` pixels on out to where no eighth of a ring has a median residual of TELLING_SIGMA.
 
     resid, sigma (ny, nx) in one unit; masked pixels do not count in the medians.  Rings within `nearest` are left alone.
     """
@@ -69,4 +69,4 @@ def _reach(
 
 def _loud(values: Plane) -> bool:
     """Whether a median is beyond a third of a sigma and its own error."""
-    return abs(float(np.median(values))) > TELLING_SIGMA + 1.6 / np.sqrt(values.size)
+    return bool(abs(float(np.median(values))) > TELLING_SIGMA + 1.6 / np.sqrt(values.size))

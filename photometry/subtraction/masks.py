@@ -1,7 +1,7 @@
 """Before a convolution: what is masked is filled, and how wrong the filling may be is kept; after it: what to flag.
 
-Guarantees: the filled plane is finite everywhere.  The flags cover where the filling's error, through the kernel, exceeds half
-a sigma of the difference, and no more: what is masked is lost.
+Guarantees: the filled plane is finite everywhere, and each filled value comes with its doubt.  What is masked is lost: no more
+may be flagged than what that doubt spoils.
 """
 
 from dataclasses import dataclass

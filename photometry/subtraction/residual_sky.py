@@ -14,7 +14,7 @@ FEWEST_SHARE = 0.2  # of a cell's pixels
 
 
 def residual_sky(resid: Plane, sigma: Plane, usable: NDArray[np.bool_]) -> Plane:
-    """(ny, nx) float32: clipped means of a mesh of 64 px, linearly interpolated; cells without sky take their neighbours'."""
+    """(ny, nx) float32: clipped means of a mesh of 64 px, linearly interpolated; cells without sky take a neighbour's."""
     ny, nx = resid.shape
     nodes = np.full((max(ny // MESH_PIXELS, 1), max(nx // MESH_PIXELS, 1)), np.nan)
     for j, i in np.ndindex(*nodes.shape):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SubtractionSettings:
-    """kernel_half         half-width of the matching kernel, pixels
+    """kernel_half         least half-width of the matching kernel, pixels; PSFs that differ much take a larger one
     max_kernel_order    highest order of the kernel's polynomial over the frame; fewer stars take a lower one
     background_order    order of the sky that is left between the frames
     threshold           |SCORE| from which a peak is a detection

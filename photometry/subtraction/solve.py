@@ -47,8 +47,8 @@ class Stamps:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gains (electrons per unit) of the two frames; Gaussian widths (sigma, pixels) of the difference's PSF, of what the target
-    was convolved with (0: nothing), and of the matching kernel.
+    """Gains (electrons per unit) of the two frames; Gaussian widths (sigma, pixels) of the difference's PSF, of what the
+    target was convolved with (0: nothing), and of the matching kernel.
     """
 
     target_gain: float
@@ -267,7 +267,7 @@ def _unclipped(chi2: Array, star: NDArray[np.bool_], clean: NDArray[np.bool_], s
         middle = float(np.median(chi2[mine]))
         spread = max(1.4826 * float(np.median(np.abs(chi2[mine] - middle))), 0.05 * abs(middle))
         keep &= ~kind | (chi2 < middle + STAMP_CLIP * spread * (1.5 if step == 0 else 1))
-    return keep if keep.any() else enough
+    return np.asarray(keep if keep.any() else enough)
 
 
 def _varying(resid: Array, light: Array, own: Array, through: Array, noise: Noise) -> NDArray[np.bool_]:

@@ -39,6 +39,7 @@ class Order:
     template: str | None
     products: str
     attempts: str
+    kept_templates: str
     command: list[str]
     photometry: dict[str, Any]
 

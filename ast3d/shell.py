@@ -154,6 +154,7 @@ class Shell:
             "template": telescope.template if telescope else None,
             "products": str(self.layout.products),
             "attempts": str(self.attempts),
+            "kept_templates": str(self.layout.state / "templates"),
             "command": list(self.config.pipeline.command or ()),
             "photometry": self.config.photometry.as_dict(),
         }

@@ -125,7 +125,10 @@ def _photometry(order: "Order", out: Path) -> dict[str, Any]:
     try:
         template, notes = choose_template(Path(order.templates), order.template)
         settings = Settings.from_dict(order.photometry)
-        done = process(Path(order.frame), out, template_path=template, settings=settings, progress=stages.write_text)
+        done = process(
+            Path(order.frame), out, template_path=template, kept_templates=Path(order.kept_templates),
+            settings=settings, progress=stages.write_text,
+        )  # fmt: skip
     except PhotometryError as error:
         reason = " ".join(str(error).split())
         return {"failure": {"reason": reason, "blame": error.blame, "retriable": error.retriable}}

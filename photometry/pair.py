@@ -13,7 +13,7 @@ from photometry.fits_pixels import read_pixels
 from photometry.frame import FrameLimits, NoiseOverrides, read_frame
 from photometry.manifest import plain
 from photometry.mask import Bit
-from photometry.pipeline import Measured, measure
+from photometry.measure import Measured, measure
 from photometry.products import transient_table, write_all_planes
 from photometry.settings import Settings
 from photometry.subtraction import SubtractionSettings, detect_sources, subtract

@@ -14,27 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photometry import products
-from photometry.background import Background, subtract_background
-from photometry.cosmics import mark_cosmic_rays
-from photometry.detection import FLAG_COARSE, FLAG_MASKED, FLAG_SATURATED, detect, flag_masked
+from photometry.detection import FLAG_COARSE, FLAG_MASKED
 from photometry.errors import (
     BadFrameError,
     EnvironmentFailedError,
     SubtractionFailedError,
     TemplateMismatchError,
 )
-from photometry.frame import Frame, FrameLimits, NoiseOverrides, night_of, read_frame
-from photometry.image import Image
+from photometry.frame import Frame, FrameLimits, night_of, read_frame
 from photometry.manifest import plain
+from photometry.measure import Measured, measure, overrides
 from photometry.preview import write_preview
 from photometry.settings import Settings
 from photometry.subtraction import SubtractionSettings, believed, detect_sources, subtract
 from photometry.subtraction.difference import Difference
+from photometry.template import Template, load_template
 
 # With so many good stars on both frames and none in common, the template is of another field; with fewer, clouds explain it.
 _PLENTY_OF_STARS = 50
-# A source is measured well enough for the frame's seeing from this flux over its error.
-_SEEING_SNR = 20.0
 
 DEFAULTS = Settings()
 Figures = dict[str, Any]
@@ -75,18 +72,6 @@ class Report:
         return found
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A frame with its sky subtracted, its cosmic rays masked and its sources found."""
-
-    frame: Frame
-    image: Image
-    sky: Background
-    stars: NDArray[Any]
-    fwhm_pixels: float
-    cosmic_ray_pixels: int
-
-
 @dataclass
 class _Work:
     """What the stages hand on to each other."""
@@ -94,11 +79,12 @@ class _Work:
     frame_path: Path
     out: Path
     template_path: Path | None
+    kept_templates: Path | None
     settings: Settings
     report: Report
     frame: Frame | None = None
     science: Measured | None = None
-    template: Measured | None = None
+    template: Template | None = None
     difference: Difference | None = None
     transients: NDArray[Any] | None = None
 
@@ -108,15 +94,18 @@ def process(
     out: Path,
     *,
     template_path: Path | None = None,
+    kept_templates: Path | None = None,
     settings: Settings = DEFAULTS,
     progress: Progress = lambda _stage: None,
 ) -> Report:
     """Write the frame's products into the folder `out`, which is made if need be; `progress` is told each stage's name.
 
+    `kept_templates` is a folder in which measured templates are kept for the next frame; None: nothing is kept.
+
     BadFrameError, TemplateMismatchError: the frame's fault.  EnvironmentFailedError: no template where one is named, memory.
     """
     report = Report(template=template_path.name if template_path else None)
-    work = _Work(frame_path, out, template_path, settings, report)
+    work = _Work(frame_path, out, template_path, kept_templates, settings, report)
     out.mkdir(parents=True, exist_ok=True)
     for name, stage in STAGES:
         progress(name)
@@ -129,32 +118,9 @@ def process(
     return report
 
 
-def measure(frame: Frame, settings: Settings, *, keep_variance: bool = False) -> Measured:
-    """Sky, sources and cosmic rays of a frame; its mask gains the cosmic rays."""
-    image, sky = subtract_background(frame.image, settings, keep_variance=keep_variance)
-    stars = detect(image, settings)
-    fwhm = seeing(stars)
-    hit = mark_cosmic_rays(image, stars)
-    if hit:
-        flag_masked(image.mask, stars)
-    return Measured(frame, image, sky, stars, fwhm, hit)
-
-
-def seeing(stars: NDArray[Any]) -> float:
-    """FWHM in pixels of what is most likely a star: the sharper of the bright, clean sources; NaN without any."""
-    bad = FLAG_SATURATED | FLAG_MASKED | FLAG_COARSE | 0x3
-    with np.errstate(divide="ignore", invalid="ignore"):
-        clean = ((stars["flags"] & bad) == 0) & (stars["flux"] > _SEEING_SNR * stars["flux_err"])
-    widths = stars["fwhm"][clean]
-    if len(widths) < 5:
-        widths = stars["fwhm"]
-    # Galaxies and blends are broader than stars, cosmic rays and hot pixels sharper, and fewer.
-    return float(np.percentile(widths, 35.0)) if len(widths) else float("nan")
-
-
 def _read(work: _Work) -> Figures:
     limits = FrameLimits(work.settings.max_megapixels, work.settings.max_masked_fraction)
-    work.frame = read_frame(work.frame_path, limits, _overrides(work.settings))
+    work.frame = read_frame(work.frame_path, limits, overrides(work.settings))
     work.report.night = night_of(work.frame.header)
     work.report.notes += work.frame.notes
     image = work.frame.image
@@ -199,19 +165,18 @@ def _template(work: _Work) -> Figures | None:
     if work.template_path is None:
         work.report.notes.append("no template: not subtracted")
         return None
-    limits = FrameLimits(work.settings.max_megapixels, 1.0)
     try:
-        frame = read_frame(work.template_path, limits, _overrides(work.settings))
+        found = load_template(work.template_path, work.settings, work.kept_templates)
     except BadFrameError as error:
         raise EnvironmentFailedError(f"the template {work.template_path.name} cannot be used: {error}") from error
-    shape, other = work.science.image.shape, frame.image.shape
+    shape, other = work.science.image.shape, found.image.shape
     if shape != other:
         raise TemplateMismatchError(
             f"the frame has {shape[1]} x {shape[0]} pixels, its template {work.template_path.name} {other[1]} x {other[0]}: "
             f"a template of the frame's size is needed"
         )
-    work.template = measure(frame, work.settings)
-    return {"template_stars": len(work.template.stars), "template_fwhm_pixels": work.template.fwhm_pixels}
+    work.template = found
+    return {"template_stars": len(found.stars), "template_fwhm_pixels": found.fwhm_pixels}
 
 
 def _subtract(work: _Work) -> Figures | None:
@@ -269,10 +234,6 @@ def _preview(work: _Work) -> Figures:
     path, image = work.out / products.PREVIEW, work.science.image
     write_preview(path, image.data, work.science.sky.median_rms, work.settings.preview_pixels, work.transients)
     return {}
-
-
-def _overrides(settings: Settings) -> NoiseOverrides:
-    return NoiseOverrides(settings.gain, settings.read_noise, settings.saturation)
 
 
 def _good(stars: NDArray[Any]) -> int:

@@ -72,7 +72,7 @@ def test_sky_coordinates_agree_with_tycho(data, tmp_path):
 
 
 def test_every_undersampled_frame_of_a_night_gives_its_stars(data):
-    from photometry.pipeline import measure
+    from photometry.measure import measure
     from photometry.settings import Settings
 
     settings = Settings(aperture_radii_pixels=(4.0,))

@@ -19,8 +19,10 @@ Stars = NDArray[np.void]
 Stamps = NDArray[np.float64]
 
 FWHM_PER_SIGMA = 2.3548
+BRIGHT_SIGMA = 8.0  # of the sky: the peak of a star that says something about the PSF
 STELLAR_SHARE = 0.2  # how many stars there are at least for the most galaxies of one width
 SMALLEST_SIGMA = 0.6  # pixels: what is narrower is a hot pixel or a cosmic ray
+TREND_SPREAD = 0.25  # of the width: how far it may change over the frame either way
 STELLAR_SPREAD = 0.12  # of the width: how far a star's may be from the middle
 STARS_FOR_LINEAR, STARS_FOR_QUADRATIC = 12, 40
 
@@ -90,6 +92,17 @@ def cut_stamps(data: NDArray[Any], xi: NDArray[np.int64], yi: NDArray[np.int64],
     return np.asarray(data[yi[:, None, None] + offset[None, :, None], xi[:, None, None] + offset[None, None, :]])
 
 
+def _bright(image: Image, stars: Stars) -> Stars:
+    """The stars whose peaks stand well above the sky's noise; all where there are none."""
+    ny, nx = image.shape
+    clean = image.variance[::5, ::5][image.mask[::5, ::5] == 0]
+    sigma = float(np.sqrt(np.median(clean))) if clean.size else 1.0
+    x = np.clip(np.nan_to_num(np.rint(stars["x"])), 1, nx - 2).astype(np.int64)
+    y = np.clip(np.nan_to_num(np.rint(stars["y"])), 1, ny - 2).astype(np.int64)
+    tall = cut_stamps(image.data, x, y, 1).max(axis=(1, 2)) > BRIGHT_SIGMA * sigma
+    return stars[tall] if tall.any() else stars
+
+
 def _pick(image: Image, stars: Stars, half: int, reach: float, limit: int) -> NDArray[np.int64]:
     """Indices of the brightest isolated, unmasked stars, spread over the frame: at most `limit`."""
     ny, nx = image.shape
@@ -153,14 +166,21 @@ def _narrow_peak(widths: NDArray[np.float64]) -> float:
     return float(np.median(w[best : best + members[best]]))
 
 
-def _stellar(width: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which widths^2 belong to the narrow peak of the stars."""
+def _stellar(width: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which widths^2 belong to the narrow peak of the stars; the peak may lie at another width across the frame."""
     good = np.isfinite(width) & (width > SMALLEST_SIGMA**2)
     if good.sum() < 2:
         return np.asarray(good)
     root = np.sqrt(np.where(good, width, 1.0))
-    middle = _narrow_peak(root[good])
-    return np.asarray(good & (np.abs(root / middle - 1) < STELLAR_SPREAD))
+    model = np.full(len(root), _narrow_peak(root[good]))
+    keep = good & (np.abs(root / model - 1) < TREND_SPREAD)
+    design = np.stack([np.ones_like(u), u, v], axis=1)
+    for _ in range(4):
+        if keep.sum() < STARS_FOR_LINEAR:
+            break
+        model = design @ np.linalg.lstsq(design[keep], root[keep], rcond=None)[0]
+        keep = good & (np.abs(root / np.maximum(model, SMALLEST_SIGMA) - 1) < STELLAR_SPREAD)
+    return np.asarray(good & (np.abs(root / np.maximum(model, SMALLEST_SIGMA) - 1) < STELLAR_SPREAD))
 
 
 def _aligned(image: Image, x: NDArray[np.float64], y: NDArray[np.float64], half: int) -> tuple[Stamps, Stamps]:
@@ -195,6 +215,7 @@ def build_psf(image: Image, stars: Stars, half: int | None = None, limit: int = 
 
     half: the stamps' half-width in pixels; by default 2.5 FWHM, 7 to 15.  SubtractionFailedError without a usable star.
     """
+    stars = _bright(image, stars)
     fwhm = _first_fwhm(image, stars)
     if half is None:
         half = int(np.clip(np.ceil(2.5 * fwhm), 7, 15))
@@ -204,7 +225,8 @@ def build_psf(image: Image, stars: Stars, half: int | None = None, limit: int = 
     if not len(picked):
         raise SubtractionFailedError(f"no unsaturated star among {len(stars)} to measure the PSF on")
     x, y, width = _recentred(image, stars, picked, fwhm)
-    keep = _stellar(width)
+    ny, nx = image.shape
+    keep = _stellar(width, 2 * x / (nx - 1) - 1, 2 * y / (ny - 1) - 1)
     x, y = x[keep], y[keep]
     stamps, weights = _aligned(image, x, y, half)
     return _robust_model(image, x, y, stamps, weights)

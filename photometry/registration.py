@@ -225,6 +225,20 @@ def _solve(a: Array, b: Array, shape: tuple[int, int], order: int) -> tuple[Arra
     return cx, cy
 
 
+def _best_fit(a: Array, b: Array, shape: tuple[int, int], highest: int) -> tuple[Array, Array]:
+    """The polynomial, up to the highest order, whose extra terms earn their keep (Bayesian information criterion)."""
+    best, answer = np.inf, _solve(a, b, shape, 0)
+    for order in range(min(highest, 1), highest + 1):
+        cx, cy = _solve(a, b, shape, order)
+        transform = Transform(cx, cy, shape, identity=False, stars=len(a), rms_pixels=0.0)
+        rss = float(((np.stack(transform(*a.T), axis=1) - b) ** 2).sum())
+        terms = (order + 1) * (order + 2) if order else 4
+        criterion = 2 * len(a) * np.log(max(rss, 1e-12)) + terms * np.log(2 * len(a))
+        if criterion < best:
+            best, answer = criterion, (cx, cy)
+    return answer
+
+
 def _order(n: int) -> int:
     """Polynomial order that so many stars carry."""
     return int(np.searchsorted([STARS_FOR_AFFINE, STARS_FOR_QUADRATIC, STARS_FOR_CUBIC], n, side="right"))
@@ -252,10 +266,10 @@ def _refined(science: Array, template: Array, start: Array, shape: tuple[int, in
         i, j = _mutual(moved, template, tree, radius)
         if len(i) < 3:
             raise TemplateMismatchError(f"registration fell apart: {len(i)} stars agree within {radius:.2f} px")
-        order = min(_order(len(i)), step)
+        highest = min(_order(len(i)), step)
         keep = np.ones(len(i), bool)
         for _ in range(4):
-            cx, cy = _solve(science[i][keep], template[j][keep], shape, order)
+            cx, cy = _best_fit(science[i][keep], template[j][keep], shape, highest)
             transform = Transform(cx, cy, shape, identity=False, stars=int(keep.sum()), rms_pixels=rms)
             miss = np.hypot(*(np.stack(transform(*science[i].T)) - template[j].T))
             sigma = max(float(np.median(miss[keep])) / 1.1774, 0.01)

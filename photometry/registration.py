@@ -174,8 +174,9 @@ def _best_start(science: Array, template: Array, shape: tuple[int, int], templat
         a, b = science[:depth], template[:depth]
         tree = cKDTree(b)
         density = len(b) / max(template_shape[0] * template_shape[1], 1)
-        for candidate in _candidates(a, b):
+        for number, candidate in enumerate(_candidates(a, b)):
             tried += 1
+            chosen_by = 0 if number == 0 else 2  # stars that agree by construction: none with the identity
             moved = _moved(candidate, a)
             moved = moved[_inside(moved, template_shape)]
             if len(moved) < 3:
@@ -183,7 +184,7 @@ def _best_start(science: Array, template: Array, shape: tuple[int, int], templat
             distance, which = tree.query(moved, distance_upper_bound=COARSE_PIXELS)
             agree = len(set(which[np.isfinite(distance)].tolist()))
             expected = len(moved) * density * np.pi * COARSE_PIXELS**2
-            surprise = -float(poisson.logsf(agree - 3, expected)) if agree > 2 else 0.0
+            surprise = -float(poisson.logsf(agree - 1 - chosen_by, expected)) if agree > 2 else 0.0
             if surprise > best[0]:
                 best, matrix = (surprise, agree), candidate
             if agree > max(0.5 * len(moved), 10):

@@ -40,7 +40,7 @@ def write_difference(
         # all bits are below 2^15
         hdus.append(_image(image.mask.astype(np.int16), _mask_header(), compressed=compressed))
     if "SCORE" in planes:
-        header = _header("SCORE", "", "signed significance without source noise, 0 where masked")
+        header = _header("SCORE", "", "signed significance, 0 where masked")
         hdus.append(_image(difference.score, header, compressed=compressed))
     if "PSF" in planes:
         hdus.append(fits.ImageHDU(difference.psf.planes.astype(np.float32), _psf_header(difference.psf)))
@@ -104,7 +104,7 @@ def _mask_header() -> fits.Header:
 
 def _psf_header(psf: PsfModel) -> fits.Header:
     header = _header("PSF", "", "of DIFF: polynomial stamps")
-    header["PSFPOLY"] = ("u,v = 2*(x,y)/(n-1)-1", "sum of plane i times u^PSFUi v^PSFVi")
+    header["PSFPOLY"] = ("sum of plane i u^PSFUi v^PSFVi", "u,v = 2*(x,y)/(n-1)-1")
     for i, (u, v) in enumerate(zip(psf.powers_u, psf.powers_v, strict=True)):
         header[f"PSFU{i}"] = (u, f"power of u of plane {i}")
         header[f"PSFV{i}"] = (v, f"power of v of plane {i}")

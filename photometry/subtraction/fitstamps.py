@@ -18,6 +18,7 @@ STAMP_HALF_FWHM = 2.2  # half-width of a stamp, in widths of the difference's PS
 STAMP_HALF_LIMITS = (10, 20)  # pixels
 GRID_CELLS = 10  # across the frame's longer side
 STARS_A_CELL = 6
+MOST_STARS = 240
 SKY_STAMPS = 100
 SKY_SMOOTHING = 4.0  # pixels, sigma
 MIN_SIGNAL = 7.0  # peak over the sky's sigma
@@ -58,6 +59,8 @@ def choose_stars(stars: Stars, pair: Pair) -> NDArray[np.int64]:
     margin = 6
     core = 3
     for i in order:
+        if len(places) == MOST_STARS:
+            break
         x, y = int(np.rint(stars["x"][i])), int(np.rint(stars["y"][i]))
         if not (margin <= x < nx - margin and margin <= y < ny - margin) or used[y, x]:
             continue

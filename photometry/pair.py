@@ -16,7 +16,7 @@ from photometry.mask import Bit
 from photometry.measure import Measured, measure
 from photometry.products import transient_table, write_all_planes
 from photometry.settings import Settings
-from photometry.subtraction import SubtractionSettings, detect_sources, subtract
+from photometry.subtraction import SubtractionSettings, believed, detect_sources, subtract
 
 SOURCES = "sources.ecsv"
 
@@ -44,13 +44,19 @@ def subtract_pair(science: Given, template: Given, out: Path, settings: Settings
         )
     options = SubtractionSettings(threshold=settings.transient_threshold)
     difference = subtract(mine.image, other.image, mine.stars, other.stars, options)
-    sources = detect_sources(difference, options)
+    found = detect_sources(difference, options)
+    sources = believed(found)
     write_all_planes(out, mine.frame, difference, template.path.name)
     write_ecsv(transient_table(mine.frame, difference, sources, template.path.name), out / SOURCES)
-    figures = {**difference.figures, "flux_scale": difference.kernel_sum, "sources": len(sources)}
+    figures = {
+        **difference.figures,
+        "flux_scale": difference.kernel_sum,
+        "sources": len(sources),
+        "detections_doubted": len(found) - len(sources),
+    }
     notes = [f"science: {note}" for note in mine.frame.notes] + [f"template: {note}" for note in other.frame.notes]
-    found: dict[str, Any] = plain({"figures": figures, "notes": notes})
-    return found
+    told: dict[str, Any] = plain({"figures": figures, "notes": notes})
+    return told
 
 
 def _measured(given: Given, settings: Settings) -> Measured:

@@ -93,14 +93,15 @@ def test_help_has_an_example(capsys):
 
 @pytest.fixture(scope="module")
 def subtracted(make_sky, tmp_path_factory):
-    """The folder that `subtract` made of a science frame with a new source, a masked one and a hopeless corner."""
+    """The folder that `subtract` made of a science frame with a new source, a masked one, a streak and a hopeless corner."""
     folder = tmp_path_factory.mktemp("subtract")
     template = make_sky(stars=120, fwhm=3.0, seed=1, flux=(3.3, 5.0))
     science = make_sky(stars=120, fwhm=3.8, seed=2, flux=(3.3, 5.0))
     y, x = np.mgrid[:256, :320]
     for a, b in ((170, 101), (60, 200)):
         science.data[:] += 12000 * np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / 1.614**2) / (2 * np.pi * 1.614**2)
-    science.write(folder / "s.fits")
+    science.data[60, 230:260] += 300  # as sharp as no star is
+    science.write(folder / "s.fits", OBJECT="field 7", FILTER="i")
     template.write(folder / "t.fits")
     mask = np.zeros((256, 320), np.uint8)
     mask[195:206, 55:66] = 4
@@ -128,10 +129,15 @@ def test_subtract_writes_every_plane_and_the_sources(subtracted):
         assert not bad[30:60, 30:60].any()
         assert bad[125, 305]
         assert bad[145, 305]
+        assert hdus["DIFF"].header["OBJECT"] == "field 7"
+        streak = np.abs(hdus["SCORE"].data[56:65, 226:264]).max()
     found = Table.read(subtracted / "out" / "sources.ecsv", format="ascii.ecsv")
     assert {"x", "y", "flux", "flux_err", "score", "flags"} <= set(found.colnames)
     assert np.hypot(found["x"] - 170, found["y"] - 101).min() < 0.3
     assert np.hypot(found["x"] - 60, found["y"] - 200).min() > 5
+    # what does not look like a star is seen, and is no source
+    assert streak > 10
+    assert np.hypot(np.maximum(np.abs(found["x"] - 245) - 15, 0), found["y"] - 60).min() > 5
 
 
 def test_subtract_refuses_what_does_not_fit(subtracted, make_sky, tmp_path, capsys):

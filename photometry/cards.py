@@ -28,6 +28,16 @@ _TIME = re.compile(r"^\s*(?:\d{4}-\d{1,2}-\d{1,2}T)?(\d{1,2}):(\d{1,2}):(\d{1,2}
 _SECTION = re.compile(r"^\s*\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]\s*$")
 _MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 _SECONDS_PER_DAY = 86400.0
+# What a product on the frame's grid takes over: when, of what and by whom it was exposed, and where it lies on the sky.
+PROVENANCE_CARDS = (
+    "TELESCOP", "INSTRUME", "OBSERVAT", "OBSERVER", "OBJECT", "FILTER",
+    "DATE-OBS", "MJD-OBS", "TIMESYS", "EXPTIME", "AIRMASS",
+)  # fmt: skip
+_WCS_CARD = re.compile(
+    r"WCSAXES|CTYPE[12]|CUNIT[12]|CRVAL[12]|CRPIX[12]|CDELT[12]|CROTA[12]|(CD|PC)[12]_[12]|PV[12]_\d+|LONPOLE|LATPOLE"
+    r"|RADESYS|RADECSYS|EQUINOX|(A|B|AP|BP)_(ORDER|DMAX|\d_\d)"
+)
+_LONGEST_TEXT = 68  # of a card without a continuation
 _UNITS = {"": "adu", "adu": "adu", "adus": "adu", "dn": "adu", "count": "adu", "counts": "adu", "ct": "adu"}
 _UNITS |= {"electron": "electron", "electrons": "electron", "e": "electron", "e-": "electron", "photon": "electron"}
 
@@ -62,6 +72,16 @@ def text(header: Header, name: str) -> str:
     """The card's text, '' where it is absent, unreadable or not text."""
     value = _value(header, name)
     return value.strip() if isinstance(value, str) else ""
+
+
+def provenance(header: Header) -> dict[str, str | float | int]:
+    """The PROVENANCE_CARDS that the header holds, as one card can hold them."""
+    return _plain(header, PROVENANCE_CARDS)
+
+
+def wcs_cards(header: Header) -> dict[str, str | float | int]:
+    """The cards of the header's primary WCS, distortions by polynomials (PV, SIP) included, in its order."""
+    return _plain(header, tuple(dict.fromkeys(name for name in header if _WCS_CARD.fullmatch(name))))
 
 
 def unit(header: Header) -> str | None:
@@ -122,6 +142,17 @@ def _value(header: Header, name: str) -> Any:
         return header.get(name)
     except (VerifyError, ValueError, UnicodeError, KeyError, IndexError):
         return None  # a card that cannot be parsed says nothing
+
+
+def _plain(header: Header, names: tuple[str, ...]) -> dict[str, str | float | int]:
+    found = {name: _value(header, name) for name in names}
+    clean = {name: value.strip()[:_LONGEST_TEXT] if isinstance(value, str) else value for name, value in found.items()}
+    return {
+        name: value
+        for name, value in clean.items()
+        if (isinstance(value, str) and value and value.isascii() and value.isprintable())
+        or (isinstance(value, int | float) and not isinstance(value, bool))
+    }
 
 
 def _stamp(words: str) -> tuple[datetime | None, date | None]:

@@ -13,7 +13,7 @@ from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import NDArray
 
 from photometry import columns
-from photometry.cards import exposure
+from photometry.cards import exposure, provenance, wcs_cards
 from photometry.columns import make_table, write_ecsv, write_fits
 from photometry.frame import Frame
 from photometry.settings import PLANES, Settings
@@ -39,9 +39,7 @@ def write_catalog(out: Path, frame: Frame, stars: NDArray[Any], settings: Settin
     write_ecsv(table, out / CATALOG_ECSV)
 
 
-def write_compressed_difference(
-    out: Path, frame: Frame, difference: Difference, template: str, settings: Settings
-) -> None:
+def write_compressed_difference(out: Path, frame: Frame, difference: Difference, template: str, settings: Settings) -> None:
     """difference.fits, tile-compressed, with the planes that the settings name."""
     cards = _difference_cards(frame, difference, template)
     write_difference(out / DIFFERENCE, difference, cards=cards, planes=settings.difference_planes, compressed=True)
@@ -54,15 +52,15 @@ def write_all_planes(out: Path, frame: Frame, difference: Difference, template: 
 
 
 def _difference_cards(frame: Frame, difference: Difference, template: str) -> dict[str, tuple[Any, str]]:
-    cards = {key: (value, "") for key, value in _fact_cards(frame).items()}
+    header = frame.header
+    said = provenance(header) | _fact_cards(frame) | ({} if frame.wcs is None else wcs_cards(header))
+    cards = {key: (value, "") for key, value in said.items()}
     cards |= {"TEMPLATE": (template, "subtracted from the frame"), **to_cards(difference.transform)}
     cards["FLXSCALE"] = (float(difference.kernel_sum), "flux in the frame over flux in the template")
     return cards
 
 
-def write_transients(
-    path: Path, frame: Frame, difference: Difference, sources: NDArray[Any], template: str
-) -> NDArray[Any]:
+def write_transients(path: Path, frame: Frame, difference: Difference, sources: NDArray[Any], template: str) -> NDArray[Any]:
     """transients.ecsv, the highest |score| first, with zero rows when nothing was found; the rows with their `id`."""
     ordered = sources[np.argsort(-np.abs(sources["score"]), kind="stable")]
     table = transient_table(frame, difference, ordered, template)

@@ -63,3 +63,9 @@ def test_sections_are_one_based_and_must_fit():
 @pytest.mark.parametrize(("said", "unit"), [("ADU", "adu"), ("", "adu"), ("electrons", "electron"), ("Jy/beam", None)])
 def test_units(said, unit):
     assert cards.unit(header(BUNIT=said)) == unit
+
+
+def test_what_a_product_takes_over_fits_in_plain_cards():
+    said = header(OBJECT="x" * 80, FILTER=" r ", EXPTIME=60.0, TELESCOP=True, CTYPE1="RA---TPV", PV1_5=0.1, CD1_1=-1e-4)
+    assert cards.provenance(said) == {"OBJECT": "x" * 68, "FILTER": "r", "EXPTIME": 60.0}
+    assert cards.wcs_cards(said) == {"CTYPE1": "RA---TPV", "PV1_5": 0.1, "CD1_1": -1e-4}

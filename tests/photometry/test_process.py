@@ -3,12 +3,14 @@
 import gzip
 import hashlib
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from astropy.wcs import WCS
 from PIL import Image as Picture
 
 from photometry.errors import BadFrameError, EnvironmentFailedError, SubtractionFailedError, TemplateMismatchError
@@ -17,7 +19,7 @@ from photometry.manifest import write_manifest
 from photometry.pipeline import process
 from photometry.settings import Settings
 
-WCS = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 124.6, "CRVAL2": 25.3, "CRPIX1": 160.0, "CRPIX2": 130.0,
+SKY = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 124.6, "CRVAL2": 25.3, "CRPIX1": 160.0, "CRPIX2": 130.0,
        "CD1_1": -2.7e-4, "CD2_2": 2.7e-4, "CD1_2": 0.0, "CD2_1": 0.0}  # fmt: skip
 NEW = (170.0, 101.0, 12000.0)  # x, y, flux of what is on the science frame alone
 CORNER = (20.0, 240.0, 15000.0)
@@ -34,7 +36,7 @@ def pair(make_sky, tmp_path_factory):
     for a, b, flux in (NEW, CORNER):
         light = flux * np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / sigma**2) / (2 * np.pi * sigma**2)
         science.data[:] += np.random.default_rng(9).poisson(light * 1.5) / 1.5
-    return science.write(folder / "a frame.fits", **WCS), template
+    return science.write(folder / "a frame.fits", **SKY), template
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +128,13 @@ def test_the_difference_is_compressed_and_says_how_it_was_made(done):
         assert hdus["MASK"].data.shape == (256, 320)
         x, y, _ = NEW
         assert diff.data[int(y), int(x)] > 300
+        row = Table.read(out / "transients.ecsv", format="ascii.ecsv")[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MJD-OBS is made from DATE-OBS
+            wcs = WCS(diff.header)
+        sky = wcs.all_pix2world([[row["x"], row["y"]]], 0)[0]
+        np.testing.assert_allclose(sky, (row["ra"], row["dec"]), atol=1e-7)
+        assert diff.header["DATE-OBS"] == "2026-06-21T03:14:15"
         assert abs(np.median(diff.data)) < 3
     assert (out / "difference.fits").stat().st_size < 256 * 320 * 2.5
 

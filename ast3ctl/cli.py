@@ -143,7 +143,7 @@ def _layout(options: argparse.Namespace) -> Layout:
         raise ProblemError(f"--root {options.root!a}: no such folder", WRONG_CALL)
     if options.config is not None and not Path(options.config).is_file():
         raise ProblemError(f"--config {options.config!a}: no such file", WRONG_CALL)
-    return locate(options.root, options.config)[0]
+    return locate(options.root, options.config).layout
 
 
 def _tail(layout: Layout, options: argparse.Namespace) -> None:

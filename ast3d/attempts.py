@@ -33,14 +33,15 @@ def end(state: State, given: i.WorkerEnded) -> Iterator[Step]:
 def fail(policy: Policy, task: Task, failure: Failure, now: float, *, final: bool) -> Iterator[Step]:
     """Another attempt after a pause, or no more.  Only the frame's own failures count."""
     failures = (*task.failures, failure)
-    counted = sum(f.blame == "frame" for f in failures)
+    counted = sum(f.counts for f in failures)
     fields = {"task": task.id, "attempt": failure.attempt, "seconds": failure.seconds, "reason": failure.reason}
-    if failure.blame == "frame" and (final or counted >= policy.attempts):
+    if failure.counts and (final or counted >= policy.attempts):
         yield records.Discarded(now, task.id, task.entry, failure.reason, failure.blame, failure)
         yield effects.Log("ERROR", "task.discarded", {**fields, "attempts": counted})
     else:
         pause = backoff(policy, len(failures))
         yield records.Failed(now, task.id, failure, now + pause)
+        yield effects.Look(task.entry.place)  # is the frame still there?
         yield effects.Log("ERROR", "task.failed", {**fields, "blame": failure.blame, "again_in_seconds": pause})
 
 

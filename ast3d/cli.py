@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ast3d.common.layout import Layout, locate
+from ast3d.common.layout import Place, locate
 from ast3d.common.log import adopt_libraries, open_log
 from ast3d.shell import Shell
 from ast3d.startup import AlreadyRunningError, daemonize, hold_lock, version
@@ -44,29 +44,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.config and not Path(options.config).is_file():
         print(f"ast3d: {options.config} is not a file; --config names the site's configuration", file=sys.stderr)
         return 2
-    layout, config_file = locate(options.root, options.config)
+    place = locate(options.root, options.config)
     try:
-        layout.make()
+        place.layout.make()
     except OSError as error:
         print(f"ast3d: {error.filename}: {error.strerror}; give a --root that can be written", file=sys.stderr)
         return 1
     if not options.foreground:
-        return daemonize(lambda report: _serve(layout, config_file, foreground=False, report=report))
+        return daemonize(lambda report: _serve(place, foreground=False, report=report))
     problems: list[str] = []
-    _serve(layout, config_file, foreground=True, report=problems.append)
+    _serve(place, foreground=True, report=problems.append)
     if any(problems):
         print(f"ast3d: {problems[0]}", file=sys.stderr)
         return 1
     return 0
 
 
-def _serve(layout: Layout, config_file: Path | None, *, foreground: bool, report: Callable[[str], None]) -> None:
+def _serve(place: Place, *, foreground: bool, report: Callable[[str], None]) -> None:
     """Be the one ast3d until told to stop.  Reports an empty line when ready, or what was wrong."""
     try:
-        hold_lock(layout.lock)
-        log = open_log(layout.log_file, "INFO", "ast3d", stderr=foreground)
+        hold_lock(place.layout.lock)
+        log = open_log(place.layout.log_file, "INFO", "ast3d", stderr=foreground)
         adopt_libraries(log)
-        shell = Shell(layout, config_file, log, on_ready=lambda: report(""))
+        shell = Shell(place, log, on_ready=lambda: report(""))
     except (AlreadyRunningError, OSError) as error:
         report(str(error))
         return

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ast3d.common.clock import boottime
 from ast3d.link import Link, Message
@@ -31,8 +32,8 @@ class Member:
     process: subprocess.Popen[bytes]
     link: Link
     started: float
-    heard: float
     pinged: float
+    unanswered: float = 0.0  # since when a ping is; 0: none is
 
 
 class Crew:
@@ -49,7 +50,7 @@ class Crew:
         ours, theirs = socket.socketpair()
         argv = [sys.executable, "-P", "-m", f"ast3d.{helper}", str(theirs.fileno())]
         try:
-            with self._errors.open("ab") as errors:
+            with self._open_errors() as errors:
                 process = subprocess.Popen(
                     argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
                     env=os.environ | ENVIRONMENT, start_new_session=True,
@@ -62,8 +63,16 @@ class Crew:
         finally:
             theirs.close()
         self._again.pop(helper, None)
-        self._members[helper] = Member(process, Link(ours), now, now, now)
+        self._members[helper] = Member(process, Link(ours), now, now)
         self._selector.register(ours, selectors.EVENT_READ, lambda _mask: self._receive(helper))
+
+    def _open_errors(self) -> BinaryIO:
+        """What helpers say on stderr; lost where the log folder is not to be had, for they are needed more."""
+        try:
+            self._errors.parent.mkdir(parents=True, exist_ok=True)
+            return self._errors.open("ab")
+        except OSError:
+            return Path(os.devnull).open("ab")
 
     def send(self, helper: Helper, message: Message) -> None:
         """Tell a helper; what a helper that is down is told is lost, for it is asked anew when it is up."""
@@ -82,11 +91,12 @@ class Crew:
     def tend(self, now: float) -> None:
         """Send what is queued; ask the silent whether they live, and end those that do not answer."""
         for helper, member in list(self._members.items()):
-            if now - member.heard > STUCK_SECONDS:
+            if member.unanswered and now - member.unanswered > STUCK_SECONDS:
                 self._drop(helper, now, f"stuck: no answer for {STUCK_SECONDS:g} s; killed")
                 continue
             if now - member.pinged >= PING_SECONDS:
                 member.pinged = now
+                member.unanswered = member.unanswered or now
                 member.link.send({"ping": 1})
             if not member.link.flush():
                 self._drop(helper, now, "ended")
@@ -102,12 +112,12 @@ class Crew:
             member.link.sock.close()
 
     def _receive(self, helper: Helper) -> None:
-        member, now = self._members[helper], boottime()
+        member = self._members[helper]
         messages = member.link.receive()
         if messages is None:
-            self._drop(helper, now, "ended")
+            self._drop(helper, boottime(), "ended")
             return
-        member.heard = now
+        member.unanswered = 0.0
         for message in messages:
             self._hear(helper, message)
 

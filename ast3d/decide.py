@@ -198,6 +198,10 @@ def _(given: i.FrameFiled, state: State) -> Iterator[Step]:
         yield records.FilingFailed(given.now, given.task, given.detail, given.now + REFILE_SECONDS)
         yield effects.Log("ERROR", "task.unfiled", fields)
         return
+    if given.outcome == "published":
+        yield records.Done(given.now, task.id, task.entry, given.detail, credited=False)
+        yield effects.Log("INFO", "task.done", {"task": task.id, "night": given.detail, "late": True})
+        return
     yield records.Filed(given.task)
     yield effects.Log("INFO" if given.outcome == "filed" else "ERROR", "task.filed", fields)
     if given.outcome == "filed" and task.incomplete:

@@ -47,8 +47,8 @@ def _troubles(state: State) -> Iterator[str]:
             yield f"{task.id}: {task.failures[-1].reason}"
             break
     for task in state.within("DONE", "DISCARDED"):
-        if task.reason and not task.filing and task.phase == "DONE":
-            yield f"{task.id} cannot leave the pool: {task.reason}"
+        if task.filing_problem:
+            yield f"{task.id} cannot leave the pool: {task.filing_problem}"
             break
 
 

@@ -128,12 +128,12 @@ class FrameFiled:
     """The porter's answer to Archive and Quarantine; `detail` is where the frame is now, or what went wrong.
 
     changed: another file has taken its name, which stays; vanished: it is not in the pool any more;
-    failed: to be tried again.
+    published: its products stand, so it is no failure (`detail` is the night); failed: to be tried again.
     """
 
     now: float
     task: str
-    outcome: Literal["filed", "changed", "vanished", "failed"]
+    outcome: Literal["filed", "changed", "vanished", "published", "failed"]
     detail: str
 
 

@@ -64,8 +64,6 @@ def judge(state: State, given: i.Identified) -> Iterator[Step]:
         incomplete = waiting.sighting.kind == "regular"
         yield records.Discarded(given.now, task, entry, refusal, "frame", None, incomplete)
         yield effects.Log("ERROR", "task.discarded", {**fields, "reason": refusal})
-    elif task in state.tasks:  # the same bytes under the same name, while the first still run
-        yield effects.Log("ERROR", "task.busy", fields)
     else:
         yield records.Accepted(given.now, task, entry)
         yield effects.Log("INFO", "task.ready", {**fields, "telescope": entry.place.telescope})

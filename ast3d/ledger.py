@@ -48,7 +48,7 @@ class Account:
 
     def lost(self) -> "Account":
         """The account of a worker that ended without a word."""
-        return replace(self, ended=True, reason="the worker was killed, or ended without a word")
+        return replace(self, ended=True, reason="the worker was killed, or ended without a word", blame="environment")
 
 
 def account_file(folder: Path, task: str, attempt: int) -> Path:

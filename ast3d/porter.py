@@ -4,7 +4,9 @@ A frame is moved by link and unlink, never over another.  Before it moves, its i
 file has taken its name, that stays where it is.  Each order can be given twice; what was done already is found done.
 """
 
+import contextlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,9 +18,10 @@ from ast3d.common.files import escape, move_by_link, sync_dir, unescape, write_d
 from ast3d.frameid import suffix
 from ast3d.link import HelperEnd, Message
 from ast3d.records import Entry, Place
-from ast3d.scout import SIDECAR, identify
+from ast3d.scout import SIDECAR, identify, published
 
 WHY = "why.json"
+SAFE = re.compile(r"[A-Za-z0-9_.+-]+")  # what a frame-id is made of
 
 
 class Porter:
@@ -53,16 +56,13 @@ class Porter:
 
     def archive(self, asked: dict[str, Any]) -> Message:
         """Into archive/TELESCOPE/NIGHT/FRAME-ID.EXT."""
-        folder = self.folders["archive"] / asked["telescope"] / asked["night"]
-        outcome, detail = self.file(asked, folder)
-        if outcome == "filed":
-            for path in self.attempts(asked["task"]):
-                path.unlink(missing_ok=True)
-        return {"filed": {"task": asked["task"], "outcome": outcome, "detail": detail}}
+        return self.filed(asked, *self.file(asked, self.folders["archive"] / asked["telescope"] / asked["night"]))
 
     def quarantine(self, asked: dict[str, Any]) -> Message:
-        """Into quarantine/TELESCOPE/FRAME-ID/, with why.json and what each attempt said."""
+        """Into quarantine/TELESCOPE/FRAME-ID/, with why.json and what each attempt said; unless its products stand."""
         task = asked["task"]
+        if night := published(self.folders["products"] / asked["telescope"], task):
+            return self.filed(asked, "published", night)
         folder = self.folders["quarantine"] / asked["telescope"] / task
         why = asked["why"] | {"name": escape(asked["name"]), "telescope": asked["telescope"], "discarded": clock.stamp()}
         try:
@@ -72,14 +72,18 @@ class Porter:
                     shutil.copyfile(path, folder / path.name)
             write_durable(folder / WHY, json.dumps(why, indent=1).encode())
         except OSError as error:
-            return {"filed": {"task": task, "outcome": "failed", "detail": one_line(error)}}
+            return self.filed(asked, "failed", one_line(error))
         outcome, detail = self.file(asked, folder)
         if outcome in ("changed", "vanished"):
-            shutil.rmtree(folder, ignore_errors=True)
-        elif outcome == "filed":
-            for path in self.attempts(task):
-                path.unlink(missing_ok=True)
-        return {"filed": {"task": task, "outcome": outcome, "detail": detail}}
+            clear(folder)
+        return self.filed(asked, outcome, detail)
+
+    def filed(self, asked: dict[str, Any], outcome: str, detail: str) -> Message:
+        """The answer; what the attempts left is of no use any more, unless the order comes again."""
+        if outcome not in ("failed", "published"):
+            for path in self.attempts(asked["task"]):
+                remove(path)
+        return {"filed": {"task": asked["task"], "outcome": outcome, "detail": detail}}
 
     def file(self, asked: dict[str, Any], folder: Path) -> tuple[str, str]:
         """-> (outcome, detail): see `ast3d.inputs.FrameFiled`."""
@@ -98,14 +102,16 @@ class Porter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             target = move_beside(source, target)
-            source.with_name(name + SIDECAR).unlink(missing_ok=True)
         except OSError as error:
             return "failed", one_line(error)
+        remove(source.parent / (name + SIDECAR))
         return "filed", str(target)
 
     def restore(self, asked: dict[str, Any]) -> Message:
         """From quarantine back into the pool, under the name that the frame had."""
         task, answer = asked["task"], {"task": asked["task"], "request": asked["request"]}
+        if not SAFE.fullmatch(task):
+            return {"restored": answer | {"problem": "that is no frame-id"}}
         found = sorted(self.folders["quarantine"].glob(f"*/{task}/{WHY}"))
         if not found:
             return {"restored": answer | {"problem": f"no task {task}, neither at work nor in quarantine"}}
@@ -114,8 +120,7 @@ class Porter:
             name = unescape(why["name"])
             pool, folder = self.folders["incoming"] / why["telescope"], found[0].parent
             move_by_link(folder / (task + suffix(name)), pool / name)
-            shutil.rmtree(folder)
-            sync_dir(folder.parent)
+            clear(folder)
         except FileExistsError:
             return {"restored": answer | {"problem": f"the pool holds another {escape(name)}; move that first"}}
         except (OSError, ValueError, KeyError) as error:
@@ -124,17 +129,17 @@ class Porter:
 
     def sweep(self, asked: dict[str, Any]) -> None:
         """Remove what an attempt left half-written."""
-        shutil.rmtree(self.folders["products"] / ".tmp" / f"{asked['task']}.{asked['attempt']}", ignore_errors=True)
+        remove(self.folders["products"] / ".tmp" / f"{asked['task']}.{asked['attempt']}")
 
     def tidy(self, asked: dict[str, Any]) -> Message:
         """At start: remove what attempts left that nobody runs any more."""
         keep = set(asked["keep"])
         for folder in (self.folders["products"] / ".tmp").glob("*"):
             if folder.name not in keep:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
         for path in (self.folders["state"] / "attempts").glob("*"):
             if path.stem not in keep:
-                path.unlink(missing_ok=True)
+                remove(path)
         return {"tidied": True}
 
     def attempts(self, task: str) -> list[Path]:
@@ -145,6 +150,28 @@ class Porter:
 def is_attempt(path: Path, task: str) -> bool:
     """Whether a file is TASK.N.SUFFIX and not that of a task with a longer name."""
     return path.stem.removeprefix(task + ".").isdecimal()
+
+
+def remove(path: Path) -> None:
+    """A file, link or folder that is of no use any more; what cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Remove a quarantine folder that holds no frame any more; with a frame in it, nothing is removed."""
+    task = folder.name
+    own = [path for path in folder.iterdir() if path.name == WHY or (path.suffix == ".out" and is_attempt(path, task))]
+    if len(own) < len(list(folder.iterdir())):
+        return
+    for path in own:
+        remove(path)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+        sync_dir(folder.parent)
 
 
 def move_beside(source: Path, target: Path) -> Path:

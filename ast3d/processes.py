@@ -1,11 +1,13 @@
 """Processes by name that cannot lie: pid, start time and boot id together, and pidfds to watch them by."""
 
+import contextlib
 import ctypes
 import os
 import signal
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
+GENERATIONS = 20  # of children of children that are followed
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -55,6 +57,21 @@ def kill_group(group: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL a worker's process group and whatever of its descendants has left it.
+
+    The descendants first, as long as the worker still adopts what is orphaned.
+    """
+    for _ in range(GENERATIONS):
+        strays = [stray for child in children(pid) for stray in (child, *children(child))]
+        for stray in strays:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stray, signal.SIGKILL)
+        if not strays:
+            break
+    kill_group(pid, signal.SIGKILL)
 
 
 def end_strays(keep: frozenset[int] = frozenset()) -> int:

@@ -5,8 +5,8 @@ replaces nothing; or not at all.  However the child ends, killed or not, the att
 not need ast3d, nor the nursery, to be there any more.
 """
 
+import fcntl
 import os
-import shutil
 import signal
 import sys
 from dataclasses import dataclass, replace
@@ -17,11 +17,12 @@ from ast3d import ledger, processes, work
 from ast3d.common import clock
 from ast3d.common.files import escape, rename_noreplace, sync_dir, sync_tree
 from ast3d.frameid import frame_id
-from ast3d.porter import one_line
+from ast3d.porter import one_line, remove
 from ast3d.records import Blame, Entry, Place
-from ast3d.scout import open_regular
+from ast3d.scout import open_regular, published
 
 TAIL_BYTES = 2000
+FULL_BYTES = 1 << 20  # a disk with less than this is full
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def run(order: Order) -> None:
         account = replace(account, ended=True, reason=error.reason, blame=error.blame, retriable=error.retriable)
     except OSError as error:
         account = replace(account, ended=True, reason=one_line(error), blame="environment")
+    except Exception as error:  # noqa: BLE001  this process' outermost frame: the account must say how it ended
+        account = replace(account, ended=True, reason=f"the runner failed: {one_line(error)}", blame="environment")
     ledger.write(attempts, replace(account, tail="" if account.night else tail(attempts, order)))
 
 
@@ -105,13 +108,19 @@ def redirect_output(path: Path) -> None:
 
 def attempt(order: Order, account: ledger.Account) -> str:
     """Work and publish; -> the night under which the products stand."""
-    shutil.rmtree(order.out, ignore_errors=True)
-    order.out.mkdir(parents=True)
     frame = open_regular(Path(order.frame))
     if frame is None:
         raise AttemptFailedError(f"{escape(order.name)} cannot be opened for reading", "environment")
+    try:
+        fcntl.flock(frame, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as long as this worker lives, whoever else forgot it
+    except BlockingIOError as error:
+        raise AttemptFailedError("another worker is at this frame already", "environment") from error
+    if night := published(Path(order.products) / order.telescope, order.task):
+        return night
+    remove(order.out)
+    order.out.mkdir(parents=True)
     entry = Entry(Place(order.telescope, order.name), order.size, order.mtime_ns)
-    report = work.do(order, order.out)
+    report = work.do(order, order.out, frame)
     processes.end_strays()
     seconds = clock.boottime() - account.started
     check(report, order)
@@ -121,21 +130,35 @@ def attempt(order: Order, account: ledger.Account) -> str:
 
 
 def check(report: work.Ended, order: Order) -> None:
-    """Raise for work that did not end well."""
+    """Raise for work that did not end well.  A failure on a machine that is itself in trouble is the machine's."""
+    out = escape(str(order.out))
+    if order.out.is_symlink() or not order.out.is_dir():
+        raise AttemptFailedError(f"{out}, the folder for the products, was removed or replaced", "environment")
+    if (report.failure or report.signal or report.status) and is_full(order.out):
+        raise AttemptFailedError(f"no space left for products on the disk of {out}; make room", "environment")
     if report.failure:
         failure = report.failure
         raise AttemptFailedError(failure["reason"], failure["blame"], retriable=failure["retriable"])
     if report.signal:
         name = signal.Signals(report.signal).name
-        raise AttemptFailedError(f"the work was ended by {name}", "frame")
+        # SIGKILL is how the kernel ends who takes too much memory; what ast3d itself kills, it judges itself
+        blame: Blame = "environment" if report.signal == signal.SIGKILL else "frame"
+        raise AttemptFailedError(f"the work was ended by {name}", blame)
     if report.status:
         program = f"pipeline.command {order.command[0]}" if order.command else "photometry"
         said = tail(Path(order.attempts), order).strip().rpartition("\n")[2]
         raise AttemptFailedError(f"{program} exited with status {report.status}: {escape_line(said)}", "frame")
 
 
+def is_full(folder: Path) -> bool:
+    """Whether its disk has no room for even a small file."""
+    about = os.statvfs(folder)
+    return about.f_bavail * about.f_frsize < FULL_BYTES or (about.f_files > 0 and about.f_favail == 0)
+
+
 def publish(order: Order, report: work.Ended, frame: int, seconds: float) -> str:
     """Manifest, sync, rename, sync.  Products that stand already are the success, whoever made them."""
+    from photometry.errors import EnvironmentFailedError
     from photometry.manifest import write_manifest
 
     facts = {
@@ -153,14 +176,20 @@ def publish(order: Order, report: work.Ended, frame: int, seconds: float) -> str
         "configuration": {"photometry": order.photometry, "template": order.template},
         **report.facts,
     }
-    write_manifest(order.out, facts)
+    try:
+        write_manifest(order.out, facts)
+    except EnvironmentFailedError as error:
+        raise AttemptFailedError(str(error), "environment") from error
     sync_tree(order.out)
     target = Path(order.products) / order.telescope / report.night / order.task
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         rename_noreplace(order.out, target)
-    except FileExistsError:
-        shutil.rmtree(order.out, ignore_errors=True)
+    except FileExistsError as error:
+        if not (target / "manifest.json").exists():
+            problem = f"{escape(str(target))} is in the way: it has no manifest; move it away"
+            raise AttemptFailedError(problem, "environment") from error
+        remove(order.out)
     sync_dir(target.parent)
     sync_dir(target.parent.parent)
     return report.night

@@ -80,10 +80,7 @@ class Scout:
         elif asked := message.get("identify"):
             self.identify(Entry(Place(asked["telescope"], asked["name"]), asked["size"], asked["mtime_ns"]))
         elif asked := message.get("look"):
-            pool = self.pools.get(asked["telescope"])
-            if pool:
-                pool.known.pop(asked["name"], None)
-                self.look(pool, {asked["name"]})
+            self.look_again(Place(asked["telescope"], asked["name"]))
         elif asked := message.get("watch_growth"):
             self.growing[asked["task"]] = (Path(asked["path"]), asked["size"])
         elif "ping" in message:
@@ -101,6 +98,7 @@ class Scout:
             self.inotify = None
             self.link.send({"log": {"event": "pool.unwatched", "reason": f"inotify: {error.strerror}; polling instead"}})
         known = {pool.telescope: pool.known for pool in self.pools.values()}
+        self.tell_gone([[name, frame] for name in known.keys() - asked["pools"].keys() for frame in known[name]])
         self.pools = {name: Pool(name, Path(path), known.get(name, {})) for name, path in asked["pools"].items()}
         for pool in self.pools.values():
             with contextlib.suppress(OSError):  # the scan says what is wrong with it
@@ -179,10 +177,25 @@ class Scout:
                 sightings.append(self.describe(pool, name, seen))
         for name in gone:
             del pool.known[name]
-        for start in range(0, len(gone), BATCH):
-            self.link.send({"gone": [[pool.telescope, name] for name in gone[start : start + BATCH]]})
+        self.tell_gone([[pool.telescope, name] for name in gone])
         for start in range(0, len(sightings), BATCH):
             self.link.send({"sighted": sightings[start : start + BATCH]})
+
+    def look_again(self, place: Place) -> None:
+        """Tell of an entry whatever was told before; also that it is gone, for ast3d may not know."""
+        pool = self.pools.get(place.telescope)
+        if pool is None or self.inspect(pool, place.name, was_renamed=False) is None:
+            if pool is not None:
+                pool.known.pop(place.name, None)
+            self.tell_gone([[place.telescope, place.name]])
+            return
+        pool.known.pop(place.name, None)
+        self.look(pool, {place.name})
+
+    def tell_gone(self, gone: list[list[str]]) -> None:
+        """[telescope, name] of each entry that is not there."""
+        for start in range(0, len(gone), BATCH):
+            self.link.send({"gone": gone[start : start + BATCH]})
 
     def inspect(self, pool: Pool, name: str, *, was_renamed: bool) -> Known | None:
         """What lies under a name; None for nothing, and for folders."""
@@ -197,7 +210,7 @@ class Scout:
         arrival: Arrival = "listed"
         if was_renamed or (before and before[1:] == (about.st_size, about.st_mtime_ns, "renamed")):
             arrival = "renamed"
-        elif (pool.path / (name + SIDECAR)).exists():
+        elif os.path.lexists(f"{pool.path}/{name}{SIDECAR}"):  # False, not an error, where that name is too long
             arrival = "done"
         return kind, about.st_size, about.st_mtime_ns, arrival
 
@@ -216,28 +229,14 @@ class Scout:
     def identify(self, entry: Entry) -> None:
         """Answer with the frame-id, unless the entry is no longer what was asked about: then look at it again."""
         pool = self.pools.get(entry.place.telescope)
-        if pool is None:
+        seen = self.inspect(pool, entry.place.name, was_renamed=False) if pool else None
+        if pool is None or seen is None or seen[1:3] != (entry.size, entry.mtime_ns):
+            self.look_again(entry.place)
             return
-        path = pool.path / entry.place.name
-        try:
-            about = path.lstat()
-        except OSError:
-            about = None
-        if about is None or (about.st_size, about.st_mtime_ns) != (entry.size, entry.mtime_ns):
-            self.look(pool, {entry.place.name})
-            return
-        task = identify(path, entry)
+        task = identify(pool.path / entry.place.name, entry)
         answer = {"telescope": pool.telescope, "name": entry.place.name, "size": entry.size, "mtime_ns": entry.mtime_ns,
-                  "task": task, "published": self.published(pool.telescope, task)}  # fmt: skip
+                  "task": task, "published": published(self.products / pool.telescope, task)}  # fmt: skip
         self.link.send({"identified": answer})
-
-    def published(self, telescope: str, task: str) -> str:
-        """The night under which the products of a frame stand, or an empty string."""
-        try:
-            nights = sorted(os.listdir(self.products / telescope))
-        except OSError:
-            return ""
-        return next((night for night in nights if (self.products / telescope / night / task / "manifest.json").exists()), "")
 
     def look_at_growing(self) -> None:
         """Discarded as incomplete, but somebody goes on writing."""
@@ -250,6 +249,15 @@ class Scout:
             if now != size:
                 del self.growing[task]
                 self.link.send({"grew": task})
+
+
+def published(products: Path, task: str) -> str:
+    """The night under which the products of a frame of one telescope stand, or an empty string."""
+    try:
+        nights = sorted(os.listdir(products))
+    except OSError:
+        return ""
+    return next((night for night in nights if (products / night / task / "manifest.json").exists()), "")
 
 
 def kind_of(mode: int) -> FileKind | None:

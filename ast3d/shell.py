@@ -8,11 +8,11 @@ import os
 import selectors
 import signal
 import socket
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import singledispatchmethod
-from pathlib import Path
 from typing import Any
 
 from ast3d import effects, explain, ledger, processes, translate
@@ -21,7 +21,7 @@ from ast3d.common.admission import Admission
 from ast3d.common.clock import boottime
 from ast3d.common.config import Config, ConfigError, load, load_lenient
 from ast3d.common.control import ControlServer, Request
-from ast3d.common.layout import Layout
+from ast3d.common.layout import Place
 from ast3d.common.log import Logger
 from ast3d.crew import Crew
 from ast3d.decide import decide, next_due
@@ -31,20 +31,24 @@ from ast3d.startup import policy_of, version
 from ast3d.state import State, apply
 
 LOOK_SECONDS = 1.0  # between looks at the stages of running workers
+ANSWER_SECONDS = 120.0  # an operator waits no longer than this
+BUG_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 366 * 86400.0
 
 
 class Shell:
     """One ast3d.  `run` returns when it was asked to stop; `on_ready` is called once, after the first scan."""
 
-    def __init__(self, layout: Layout, config_file: Path | None, log: Logger, on_ready: Callable[[], None]) -> None:
-        self.layout, self.config_file, self.log = layout, config_file, log
+    def __init__(self, place: Place, log: Logger, on_ready: Callable[[], None]) -> None:
+        self.layout = layout = place.layout
+        self.config_file, self.config_optional, self.log = place.config_file, place.config_optional, log
         self.on_ready: Callable[[], None] | None = on_ready
         self.attempts = layout.state / "attempts"
         self.started = boottime()
         self.state = State()
         self.config = Config()
         self.inputs: deque[i.Input] = deque()
-        self.requests: dict[int, Request] = {}
+        self.requests: dict[int, tuple[Request, float]] = {}  # who waits for an answer, since when
         self.pidfds: dict[tuple[str, int], int] = {}
         self.stopping = ""
         self.tidied = False
@@ -52,6 +56,7 @@ class Shell:
         self.next_look = 0.0
         self.selector = selectors.DefaultSelector()
         self.crew = Crew(self.selector, layout.log / "helpers.err", self.hear, self.lose)
+        self.control = ControlServer(layout.control_socket, self.admission(), self.asked)
 
     # --- the loop
 
@@ -59,7 +64,6 @@ class Shell:
         """Until SIGTERM or SIGINT."""
         self.listen_to_signals()
         self.read_configuration(at_start=True)
-        self.control = ControlServer(self.layout.control_socket, self.admission(), self.asked)
         self.control.register(self.selector)
         self.running = self.find_workers()
         self.begin("scout", boottime())
@@ -70,6 +74,7 @@ class Shell:
                 self.turn()
             except Exception:  # noqa: BLE001  the daemon's outermost loop: it says so and goes on
                 self.log.fatal("daemon.bug", trace=traceback.format_exc())
+                time.sleep(BUG_SECONDS)  # it may come with every turn
         self.log.info("daemon.stop", reason=self.stopping, running=len(self.state.phases["RUNNING"]))
         self.control.close()
         self.crew.close()
@@ -84,7 +89,7 @@ class Shell:
         if now >= self.next_look:
             self.next_look = now + LOOK_SECONDS
             self.look_at_stages(now)
-            self.control.expire(now)
+            self.look_after_control(now)
         while self.inputs:
             self.take(self.inputs.popleft())
         self.take(i.Tick(now))
@@ -96,7 +101,7 @@ class Shell:
             return 0.0
         due = min(next_due(self.state), self.crew.next_due())
         if self.state.phases["RUNNING"] or self.requests:
-            due = min(due, self.next_look)
+            due = min(due, self.next_look)  # there is somebody to look after
         return min(max(due - boottime(), 0.0), 60.0) if due < math.inf else 60.0
 
     def take(self, given: i.Input) -> None:
@@ -107,9 +112,9 @@ class Shell:
         for effect in doings:
             self.do(effect)
         if self.on_ready and self.state.scanned:
+            ready, self.on_ready = self.on_ready, None
             self.log.info("daemon.ready", seconds=round(boottime() - self.started, 3))
-            self.on_ready()
-            self.on_ready = None
+            ready()
 
     def remember(self, record: Record) -> None:
         """Records live in memory only; the recovery log is written here when it exists."""
@@ -130,13 +135,18 @@ class Shell:
 
     @do.register
     def _(self, effect: effects.Reply) -> None:
-        if request := self.requests.pop(effect.request, None):
+        request, _ = self.requests.pop(effect.request, (None, 0.0))
+        if request:
             request.refuse(effect.error) if effect.error else request.reply(effect.result)
 
     @do.register
     def _(self, effect: effects.Kill) -> None:
-        if (effect.task, effect.attempt) in self.pidfds:  # not reaped: the pid is still this worker's
-            processes.kill_group(effect.pid, signal.SIGTERM if effect.signal == "TERM" else signal.SIGKILL)
+        if (effect.task, effect.attempt) not in self.pidfds:
+            return  # it has ended
+        if effect.signal == "TERM":
+            processes.kill_group(effect.pid, signal.SIGTERM)
+        else:
+            processes.kill_tree(effect.pid)
 
     @do.register
     def _(self, effect: effects.Start) -> None:
@@ -251,11 +261,23 @@ class Shell:
         """Who may speak on the control socket."""
         return Admission.of(self.config.control.group, self.config.control.operators)
 
+    def look_after_control(self, now: float) -> None:
+        """Let go of who waits too long; listen again where somebody removed the socket."""
+        self.control.expire(now)
+        for number in [number for number, (_, since) in self.requests.items() if now - since > ANSWER_SECONDS]:
+            del self.requests[number]
+        if self.control.removed():
+            self.control.close()
+            self.layout.run.mkdir(parents=True, exist_ok=True)
+            self.control = ControlServer(self.layout.control_socket, self.admission(), self.asked)
+            self.control.register(self.selector)
+            self.log.error("control.removed", reason="the control socket was removed; made again")
+
     def asked(self, request: Request) -> None:
         """Answer an operator, or have it decided."""
         now, number = boottime(), max(self.requests, default=0) + 1
         task = str(request.args.get("task", ""))
-        seconds = request.args.get("for_seconds") or 0.0
+        seconds = request.args.get("for_seconds", 0)
         match request.verb:
             case "status":
                 request.reply(self.status(now))
@@ -263,11 +285,11 @@ class Shell:
                 request.reply(explain.tasks(self.state, now))
             case "why" | "retry":
                 self.asked_about(request, number, task, now)
-            case "pause" if isinstance(seconds, int | float) and 0 <= seconds < math.inf:
-                self.requests[number] = request
+            case "pause" if type(seconds) in {int, float} and 0 <= seconds <= LONGEST_PAUSE_SECONDS:
+                self.requests[number] = request, now
                 self.inputs.append(i.Pause(now, number, float(seconds)))
             case "resume":
-                self.requests[number] = request
+                self.requests[number] = request, now
                 self.inputs.append(i.Resume(now, number))
             case _:
                 request.refuse(f"{request.verb}: not understood with {request.args}")
@@ -278,7 +300,7 @@ class Shell:
         if len(found) > 1:
             request.refuse(f"{task} is the beginning of {len(found)} tasks: {' '.join(found[:5])}")
         elif request.verb == "retry" and task:
-            self.requests[number] = request
+            self.requests[number] = request, now
             self.inputs.append(i.Retry(now, number, found[0] if found else task))
         elif found:
             request.reply(explain.why(self.state, found[0], now))
@@ -317,16 +339,18 @@ class Shell:
     def read_configuration(self, *, at_start: bool) -> None:
         """At start whatever can be used is used; later a file with an error leaves everything as it is."""
         complaints: list[str] = []
-        if self.config_file is not None:
-            try:
-                if at_start:
-                    self.config, complaints = load_lenient(self.config_file)
-                else:
-                    self.config = load(self.config_file)
-            except ConfigError as error:
-                self.inputs.append(i.ConfigurationRead(boottime(), None, f"{error}; the old configuration stays"))
-                return
+        try:
+            if self.config_optional and not self.config_file.exists():
+                self.config = Config()
+            elif at_start:
+                self.config, complaints = load_lenient(self.config_file)
+            else:
+                self.config = load(self.config_file)
+        except ConfigError as error:
+            self.inputs.append(i.ConfigurationRead(boottime(), None, f"{error}; the old configuration stays"))
+            return
         self.log.set_level(self.config.roulog.level)
+        self.control.admission = self.admission()
         self.inputs.append(i.ConfigurationRead(boottime(), policy_of(self.config), "; ".join(complaints)))
         self.crew.send("scout", self.watch_order())
 

@@ -1,5 +1,6 @@
 """What ast3d does once: take the lock, leave the terminal, make a policy of its configuration."""
 
+import contextlib
 import fcntl
 import os
 import select
@@ -88,7 +89,8 @@ def daemonize(body: Callable[[Callable[[str], None]], None]) -> int:
 
 
 def _tell(fd: int, line: str) -> None:
-    os.write(fd, line.encode("utf-8", "replace") + b"\n")
+    with contextlib.suppress(OSError):  # nobody waits any more
+        os.write(fd, line.encode("utf-8", "replace") + b"\n")
     os.close(fd)
 
 

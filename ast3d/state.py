@@ -48,6 +48,7 @@ class Task:
     blame: Blame = "frame"
     incomplete: bool = False
     filing: bool = False  # the porter is at it
+    filing_problem: str = ""
 
 
 @dataclass
@@ -173,7 +174,8 @@ def _(record: r.Hurried, state: State) -> None:
 @_apply.register
 def _(record: r.Done, state: State) -> None:
     _ensure(state, record)
-    _change(state, record.task, phase="DONE", since=record.now, ready_at=record.now, pid=0, night=record.night)
+    state.discarded -= state.tasks[record.task].phase == "DISCARDED"  # a late success
+    _change(state, record.task, phase="DONE", filing=False, since=record.now, ready_at=record.now, pid=0, night=record.night)
     state.done += not record.credited
 
 
@@ -193,7 +195,7 @@ def _(record: r.FilingAsked, state: State) -> None:
 
 @_apply.register
 def _(record: r.FilingFailed, state: State) -> None:
-    _change(state, record.task, filing=False, ready_at=record.ready_at, reason=record.reason)
+    _change(state, record.task, filing=False, ready_at=record.ready_at, filing_problem=record.reason)
 
 
 @_apply.register

@@ -5,7 +5,6 @@ status and what it leaves in its folder.
 """
 
 import contextlib
-import errno
 import json
 import os
 import platform
@@ -24,13 +23,13 @@ from ast3d import ledger
 from ast3d.common.files import escape
 from ast3d.fitshead import first_headers
 from ast3d.link import encode
-from ast3d.scout import open_regular
 
 if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
     from ast3d.runner import Order
 
 CANNOT_RUN = 127  # the status of a child that could not even exec
-OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ESTALE}
 TEMPLATE_SUFFIXES = (".fits", ".fits.gz", ".fits.fz")
 CHUNK_BYTES = 1 << 20
 GZIP = b"\x1f\x8b"
@@ -52,8 +51,11 @@ class Ended:
     usage: dict[str, float] = field(default_factory=dict)
 
 
-def do(order: "Order", out: Path) -> Ended:
-    """Have the work done; returns when the child has ended.  Raises OSError where none can be forked."""
+def do(order: "Order", out: Path, frame: int) -> Ended:
+    """Have the work done on the frame, open as `frame`; returns when the child has ended.
+
+    Raises OSError where none can be forked.
+    """
     receive, send = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
@@ -66,7 +68,7 @@ def do(order: "Order", out: Path) -> Ended:
     usage = {"cpu_seconds": round(used.ru_utime + used.ru_stime, 3), "peak_mb": round(used.ru_maxrss / 1024, 1)}
     code, number = (0, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), 0)
     report = json.loads(said) if said and not number else {}
-    night = report.pop("night", "") or night_of_plain(Path(order.frame))
+    night = report.pop("night", "") or night_of_plain(frame)
     return Ended(night, report.get("facts", {}), report.get("failure", {}), code, number, usage)
 
 
@@ -134,10 +136,8 @@ def _photometry(order: "Order", out: Path) -> dict[str, Any]:
         return {"failure": {"reason": reason, "blame": error.blame, "retriable": error.retriable}}
     except MemoryError:
         return _failed("out of memory")
-    except OSError as error:
-        if error.errno not in OF_THE_MACHINE:
-            raise
-        return _failed(f"{error.strerror}: {escape(str(error.filename or ''))}")
+    except OSError as error:  # what the frame is to blame for, photometry says itself
+        return _failed(" ".join(f"{error.strerror or error}: {escape(str(error.filename or ''))}".split()).rstrip(": "))
     facts = done.as_dict()
     facts["notes"] = [*notes, *facts.get("notes", [])]
     return {"facts": facts, "night": facts.pop("night", "")}
@@ -163,20 +163,26 @@ def choose_template(folder: Path, named: str | None) -> tuple[Path | None, list[
     return None, []
 
 
-def night_of_plain(frame: Path) -> str:
+def night_of_plain(frame: int) -> str:
     """The night of a frame that photometry did not read: from its first headers, else `undated`."""
-    from astropy.io.fits import Header
-
     from photometry.cards import night_of
 
-    fd = open_regular(frame)
-    if fd is None:
-        return "undated"
-    try:
-        nights = [night_of(Header(header)) for header in first_headers(_unzipped(fd))]
-    finally:
-        os.close(fd)
+    nights = [night_of(dates_of(cards)) for cards in first_headers(_unzipped(frame))]
     return next((night for night in nights if night != "undated"), "undated")
+
+
+def dates_of(cards: dict[str, str]) -> "Header":
+    """The cards that tell the time; what cannot stand in a header is left out."""
+    from astropy.io.fits import Header
+
+    from photometry.cards import TIME_CARDS
+
+    header = Header()
+    for name in ("DATE-OBS", "MJD-OBS", *TIME_CARDS):
+        if name in cards:
+            with contextlib.suppress(ValueError):
+                header[name] = float(cards[name]) if name == "MJD-OBS" else cards[name]
+    return header
 
 
 def _unzipped(fd: int) -> int:

@@ -18,7 +18,7 @@ _CHUNK = 1 << 20
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> Path:
-    """Write FOLDER/manifest.json: the facts, and `files`: {relative name: {sha256, bytes}}; durable.
+    """Write FOLDER/manifest.json: the facts, and `files`: {relative name: {sha256, bytes}}, links left out; durable.
 
     EnvironmentFailedError: no space, an I/O error.
     """
@@ -56,7 +56,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and path != folder / NAME and path != folder / f".{NAME}.tmp"
+        if path.is_file() and not path.is_symlink() and path not in {folder / NAME, folder / f".{NAME}.tmp"}
     )
 
 

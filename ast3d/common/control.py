@@ -187,6 +187,13 @@ class ControlServer:
         self._close_turned_away(leave=0)
         self._accept_again()
 
+    def removed(self) -> bool:
+        """Whether somebody removed the socket, or put something else in its place."""
+        try:
+            return self._path.lstat().st_ino != self._inode
+        except OSError:
+            return True
+
     def close(self) -> None:
         """Drop everyone and remove the socket, unless it is another daemon's by now."""
         for client in list(self._clients):

@@ -88,8 +88,9 @@ def move_by_link(src: StrPath, dst: StrPath) -> None:
 
     Across file systems a regular file is copied, synced, read back and compared by sha256 before `src` goes;
     anything else is refused with `EXDEV`.  `FileExistsError` if `dst` exists, unless it holds the same bytes,
-    as an interrupted move leaves it: then the move is finished.
+    as an interrupted move leaves it: then the move is finished.  A file that takes the name `src` meanwhile stays.
     """
+    moving = _identity(src)
     try:
         os.link(src, dst, follow_symlinks=False)
     except FileExistsError:
@@ -100,8 +101,23 @@ def move_by_link(src: StrPath, dst: StrPath) -> None:
             raise
         _copy(src, dst)
     sync_dir(_parent(dst))
-    Path(src).unlink()
+    _unlink(src, moving)
     sync_dir(_parent(src))
+
+
+def _identity(path: StrPath) -> tuple[int, int]:
+    about = Path(path).lstat()
+    return about.st_dev, about.st_ino
+
+
+def _unlink(path: StrPath, expected: tuple[int, int]) -> None:
+    """Remove the name of one file and of no other: it is set aside first, and put back if it is another's by now."""
+    aside = _temporary(_parent(path))
+    Path(path).rename(aside)
+    if _identity(aside) == expected:
+        aside.unlink()
+    else:
+        rename_noreplace(aside, path)
 
 
 def _raise(error: OSError) -> None:

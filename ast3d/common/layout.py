@@ -38,18 +38,6 @@ class Layout:
         """The telescope's task pool."""
         return self.incoming / telescope
 
-    def products_of(self, telescope: str, night: str, frame_id: str) -> Path:
-        """Where a frame's products are published; the manifest.json in it is the success."""
-        return self.products / telescope / night / frame_id
-
-    def attempt(self, frame_id: str, attempt: int) -> Path:
-        """Where a worker writes before it publishes; on the products' file system, for the rename."""
-        return self.products / ".tmp" / f"{frame_id}.{attempt}"
-
-    def attempt_log(self, frame_id: str, attempt: int) -> Path:
-        """What the worker of this attempt said on stdout and stderr."""
-        return self.state / "attempts" / f"{frame_id}.{attempt}.out"
-
     @property
     def control_socket(self) -> Path:
         """Where ast3d takes orders."""
@@ -57,8 +45,8 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        """Whoever holds the record lock on it is the one ast3d."""
-        return self.run / "ast3d.lock"
+        """Whoever holds the record lock on it is the one ast3d; not below run/, which may be cleaned while it runs."""
+        return self.state / "ast3d.lock"
 
     @property
     def log_file(self) -> Path:
@@ -77,16 +65,22 @@ class Layout:
         (self.state / "attempts").mkdir(exist_ok=True)
 
 
-def locate(root: str | None, config: str | None) -> tuple[Layout, Path | None]:
-    """The folders, and the configuration file if there is one, for a command line's `--root` and `--config`.
+@dataclass(frozen=True)
+class Place:
+    """A node's folders and its configuration file; `config_optional`: where there is none, the defaults are meant."""
 
-    The configuration below a root may be absent; a site's that is absent or unusable gives the default
-    folders.
+    layout: Layout
+    config_file: Path
+    config_optional: bool
+
+
+def locate(root: str | None, config: str | None) -> Place:
+    """The node that a command line's `--root` and `--config` name.
+
+    The configuration below a root is optional; a site's that is absent or unusable gives the default folders.
     """
     if root is not None:
         below = Path(root).absolute() / "etc" / "ast3d.yaml"
-        if config is not None:
-            return Layout.under(Path(root)), Path(config).absolute()
-        return Layout.under(Path(root)), below if below.exists() else None
+        return Place(Layout.under(Path(root)), Path(config).absolute() if config else below, config is None)
     path = Path(config).absolute() if config is not None else SITE_CONFIG
-    return Layout.of(load_lenient(path)[0]), path
+    return Place(Layout.of(load_lenient(path)[0]), path, config_optional=False)

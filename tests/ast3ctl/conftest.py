@@ -115,7 +115,7 @@ def daemon(layout):
 @pytest.fixture
 def finished(layout):
     """One published and one quarantined frame."""
-    products = layout.products_of("ast3-1", MANIFEST["night"], MANIFEST["task"])
+    products = layout.products / "ast3-1" / MANIFEST["night"] / MANIFEST["task"]
     products.mkdir(parents=True)
     (products / "manifest.json").write_text(json.dumps(MANIFEST))
     raw = layout.archive / "ast3-1" / MANIFEST["night"] / f"{MANIFEST['task']}.fits"

@@ -98,7 +98,7 @@ class TestWhy:
             request.getfixturevalue("daemon")
         code, out, _ = ctl("why", "kb13475_0030")
         assert code == 0
-        folder = finished.products_of("ast3-1", "2026-06-21", DONE)
+        folder = finished.products / "ast3-1" / "2026-06-21" / (DONE)
         assert out.splitlines() == [
             f"{DONE}  DONE",
             "kb%2013475_0030.fits of ast3-1, night 2026-06-21: published 2026-06-21T03:14:15.926Z.",
@@ -144,7 +144,7 @@ class TestWhy:
         "facts", ["", "[1]", '{"stages": 3, "files": {"a": 1}, "notes": null, "figures": []}', "[" * 99_999]
     )
     def test_a_damaged_manifest_is_said_and_nothing_worse(self, ctl, finished, facts):
-        (finished.products_of("ast3-1", "2026-06-21", DONE) / "manifest.json").write_text(facts)
+        (finished.products / "ast3-1" / "2026-06-21" / (DONE) / "manifest.json").write_text(facts)
         code, out, _ = ctl("why", DONE)
         assert code == 0
         assert "cannot be read" in out or "night 2026-06-21" in out
@@ -158,7 +158,7 @@ class TestWhy:
 
     @pytest.mark.usefixtures("finished")
     def test_the_whole_name_is_never_ambiguous(self, ctl, finished):
-        longer = finished.products_of("ast3-1", "2026-06-22", DONE + "0")
+        longer = finished.products / "ast3-1" / "2026-06-22" / (DONE + "0")
         longer.mkdir(parents=True)
         (longer / "manifest.json").write_text("{}")
         assert ctl("why", DONE)[0] == 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ast3d import effects, records
+from ast3d import effects, explain, records
 from ast3d import inputs as i
 from ast3d.decide import decide, next_due
 from ast3d.policy import Policy
@@ -346,3 +346,22 @@ class History:
         elif fate != "hung":
             blame = "environment" if fate == "environment" else "frame"
             self.do(i.WorkerEnded(now, task, attempt, "", fate, blame, self.dice.random() < 0.5 or fate == "flaky", ""))
+
+
+def test_products_that_are_found_standing_turn_a_discarded_frame_into_a_done_one():
+    node = Node()
+    start = node.accept()
+    node.end(start, retriable=False)
+    assert (node.state.done, node.state.discarded) == (0, 1)
+    assert node.give(i.FrameFiled(node.now, start.task, "published", "n")) == [effects.Archive(start.task, start.entry, "n")]
+    assert (node.state.done, node.state.discarded) == (1, 0)
+
+
+def test_why_a_frame_was_discarded_is_not_forgotten_when_it_cannot_be_moved():
+    node = Node()
+    start = node.accept()
+    node.end(start, retriable=False, reason="a text file")
+    node.give(i.FrameFiled(node.now, start.task, "failed", "Not a directory"))
+    assert any("Not a directory" in reason for reason in explain.status(node.state, node.now)["reasons"])
+    (order,) = node.later(60)
+    assert order.reason == "a text file"

@@ -88,12 +88,27 @@ def test_first_headers_hold_the_cards_of_a_compressed_frame(frames):
 
 @pytest.mark.parametrize("name", ["plain.fits", "tiled.fits.fz", "zipped.fits.gz"])
 def test_the_night_is_that_of_the_exposure_minus_half_a_day(frames, name):
-    assert night_of_plain(frames / name) == "2026-06-20"
+    assert night_of(frames / name) == "2026-06-20"
 
 
 def test_a_file_without_a_date_is_undated(tmp_path):
     (tmp_path / "x.fits").write_bytes(b"x" * 5000)
-    assert night_of_plain(tmp_path / "x.fits") == "undated"
+    assert night_of(tmp_path / "x.fits") == "undated"
+
+
+def night_of(path):
+    with path.open("rb") as file:
+        return night_of_plain(file.fileno())
+
+
+def test_letters_that_fits_does_not_know_cost_nothing(frames, tmp_path):
+    data = (frames / "plain.fits").read_bytes()
+    (tmp_path / "x.fits").write_bytes(data.replace(b"T03:14:15'", b"T03:14:15\xe9'"[:10]).replace(b"/", b"\xe9"))
+    assert night_of(tmp_path / "x.fits") in ("2026-06-20", "undated")
+    (tmp_path / "y.fits").write_bytes(
+        data.replace(b"EXTEND  =                    T", b"OBSERVER= 'Jos\xe9'              "[:30])
+    )
+    assert night_of(tmp_path / "y.fits") == "2026-06-20"
 
 
 def identity(path, name="f.fits", telescope="t"):

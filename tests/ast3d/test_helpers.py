@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ast3d.common import files
 from ast3d.frameid import frame_id
 from ast3d.link import HelperEnd, LineReader, encode
 from ast3d.porter import Porter
@@ -327,3 +328,75 @@ def test_helpers_end_when_ast3d_is_gone():
         theirs.close()
         ours.close()
         assert process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_a_file_that_takes_the_frames_name_during_the_move_stays(porter, pool, tmp_path, monkeypatch):
+    order = put(pool)
+    sync = files.sync_dir
+
+    def newcomer(folder):
+        if folder == tmp_path / "archive" / "t" / "n" and not (tmp_path / "new").exists():
+            (tmp_path / "new").write_bytes(b"new")
+            os.link(tmp_path / "new", tmp_path / "again")
+            (tmp_path / "again").rename(pool / "a.fits")
+        sync(folder)
+
+    monkeypatch.setattr(files, "sync_dir", newcomer)
+    porter.tell(archive=order | {"night": "n"})
+    assert porter.wait_for("filed")["outcome"] == "filed"
+    assert (pool / "a.fits").read_bytes() == b"new"
+    assert [path.name for path in pool.iterdir()] == ["a.fits"]
+
+
+def test_quarantine_never_removes_another_frame(porter, pool, tmp_path):
+    order = put(pool)
+    porter.tell(quarantine=order | {"why": {}})
+    porter.wait_for("filed")
+    put(pool)
+    put(pool, data=b"another")
+    porter.tell(quarantine=order | {"why": {}})
+    assert porter.wait_for("filed")["outcome"] == "changed"
+    folder = tmp_path / "quarantine" / "t" / order["task"]
+    assert (folder / (order["task"] + ".fits")).read_bytes() == b"abc"
+    (folder / (order["task"] + ".fits.2")).write_bytes(b"its twin")
+    (pool / "a.fits").unlink()
+    porter.tell(restore={"task": order["task"], "request": 0})
+    assert porter.wait_for("restored")["problem"] == ""
+    assert (folder / (order["task"] + ".fits.2")).read_bytes() == b"its twin"
+
+
+def test_a_frame_whose_products_stand_is_not_quarantined(porter, pool, tmp_path):
+    order = put(pool)
+    products = tmp_path / "products" / "t" / "2026-06-20" / order["task"]
+    products.mkdir(parents=True)
+    (products / "manifest.json").write_text("{}")
+    porter.tell(quarantine=order | {"why": {}})
+    assert porter.wait_for("filed") == {"task": order["task"], "outcome": "published", "detail": "2026-06-20"}
+    assert (pool / "a.fits").exists()
+
+
+def test_orders_with_odd_words_hurt_nobody(porter, tmp_path):
+    (tmp_path / "state" / "attempts" / "folder").mkdir()
+    for task in ("a**", "../..", "", "x\n"):
+        porter.tell(restore={"task": task, "request": 0})
+        assert "frame-id" in porter.wait_for("restored")["problem"]
+    porter.tell(tidy={"keep": []})
+    porter.wait_for("tidied")
+
+
+def test_the_longest_name_that_a_file_can_have(scout, pool):
+    (pool / ("n" * 250 + ".fits")).write_bytes(b"x")
+    assert sighting(scout)["name"] == "n" * 250 + ".fits"
+
+
+def test_identify_of_what_is_gone_and_of_a_pool_that_is_not_watched_tells_so(scout):
+    for telescope in ("t", "u"):
+        scout.tell(identify={"telescope": telescope, "name": "a.fits", "size": 3, "mtime_ns": 1})
+        assert scout.wait_for("gone") == [[telescope, "a.fits"]]
+
+
+def test_a_pool_that_is_watched_no_longer_has_lost_its_frames(scout, pool, tmp_path):
+    (pool / "a.fits").write_bytes(b"x")
+    sighting(scout)
+    scout.tell(watch={"pools": {"u": str(tmp_path / "u")}, "products": "/", "ignore": [], "scan_seconds": 3600})
+    assert scout.wait_for("gone") == [["t", "a.fits"]]

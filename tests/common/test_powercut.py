@@ -108,15 +108,18 @@ def test_a_frame_on_the_move_is_never_nowhere(disk, tmp_path, monkeypatch, acros
     source = (tmp_path if across else disk.folder) / "raw"
     files.write_durable(source, b"r" * 100_000)
     cuts = []
-    unlink = Path.unlink
 
-    def cut_before(path, **how):
-        if path == source:
-            cuts.append(disk.after_a_cut("before"))
-        unlink(path, **how)
+    def cut_before(step):
+        def cut(path, *args, **how):
+            if path.parent == source.parent:
+                cuts.append(disk.after_a_cut(f"before{len(cuts)}"))
+            return step(path, *args, **how)
 
-    monkeypatch.setattr(Path, "unlink", cut_before)
+        return cut
+
+    monkeypatch.setattr(Path, "rename", cut_before(Path.rename))
+    monkeypatch.setattr(Path, "unlink", cut_before(Path.unlink))
     files.move_by_link(source, disk.folder / "archived")
-    assert [cut["archived"] for cut in cuts] == [b"r" * 100_000]
+    assert [cut["archived"] for cut in cuts] == [b"r" * 100_000] * 2
     assert disk.after_a_cut() == {"archived": b"r" * 100_000}
     assert not source.exists()

@@ -44,7 +44,9 @@ def hostile(folder) -> dict[str, str]:
     fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(sky().astype(np.int16))]).writeto(tiled)
     bomb = tiled.read_bytes()
     for axis in (1, 2):
-        bomb = bomb.replace(b"ZNAXIS%d =                  %d" % (axis, PIXELS), b"ZNAXIS%d =               %d" % (axis, 100_000))
+        bomb = bomb.replace(
+            b"ZNAXIS%d =                  %d" % (axis, PIXELS), b"ZNAXIS%d =               %d" % (axis, 100_000)
+        )
     files = {
         "half.fits": (whole[: len(whole) // 2], "incomplete"),
         "half.fits.fz": (tiled.read_bytes()[: tiled.stat().st_size // 2], "incomplete"),
@@ -52,7 +54,7 @@ def hostile(folder) -> dict[str, str]:
         "text.fits": (b"It was a dark and stormy night.\n" * 500, "FITS"),
         "zeros.fits": (to_bytes(folder, np.zeros((PIXELS, PIXELS), np.float32)), "pixels are 0"),
         "nan.fits": (to_bytes(folder, nan), "NaN|unusable|finite"),
-        "other size.fits": (to_bytes(folder, sky(pixels=PIXELS + 16)), f"{PIXELS + 16} x {PIXELS + 16}.*{PIXELS} x {PIXELS}"),
+        "other size.fits": (to_bytes(folder, sky(pixels=PIXELS + 16)), f"{PIXELS + 16} x .*{PIXELS} x {PIXELS}"),
         "huge.fits": (
             header("SIMPLE  =                    T", "BITPIX  =                   16", "NAXIS   =                    2",
                    "NAXIS1  =               100000", "NAXIS2  =               100000") + bytes(28800),

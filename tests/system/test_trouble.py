@@ -1,0 +1,177 @@
+"""The machine in trouble under a real ast3d: nothing is blamed on a frame, nothing is lost, and it goes on afterwards."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+QUICK = "pool: {settle_seconds: 0.3, scan_seconds: 0.5}\n"
+EAGER = (
+    "worker: {slots: 2, attempts: 1, backoff_seconds: 0.1, backoff_limit_seconds: 0.2, soft_seconds: %s, hard_seconds: %s}\n"
+)
+COMMAND = "pipeline: {command: [/bin/sh, -c, 'echo \"$0\" >> @/ledger; %s', '{frame}', '{out}']}\n"
+HOLD = "while [ ! -e @/go ]; do sleep 0.05; done"
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount and to kill")
+
+
+def config(script: str = ":", soft: float = 60, hard: float = 70) -> str:
+    return COMMAND % script + QUICK + EAGER % (soft, hard)
+
+
+def drop(node, name: str = "a.fits", data: bytes = b"frame") -> None:
+    aside = node.root / "aside"
+    aside.write_bytes(data)
+    aside.rename(node.pool / name)
+
+
+def fill(path: Path) -> None:
+    """Until the disk is full: OSError."""
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def failed(node) -> bool:
+    return "task.failed" in node.log()
+
+
+@as_root
+@pytest.mark.parametrize("folder", ["products", "state"])
+def test_a_full_disk_blames_no_frame_and_heals(node, folder):
+    one = node(config("head -c 3000000 /dev/zero > $1/big"), start=False)
+    disk = one.root / folder
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], check=True)
+    try:
+        one.start()
+        ballast = disk / "ballast"
+        with pytest.raises(OSError, match="No space"):
+            fill(ballast)
+        drop(one)
+        one.wait(lambda: failed(one), "failed")
+        one.wait(lambda: one.status()["state"] == "DEGRADED", "degraded")
+        assert one.discarded() == []
+        ballast.unlink()
+        one.settled(1)
+        assert one.status()["tasks"]["done"] == 1
+        one.stop()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.mark.parametrize("lost", ["state/attempts", "products/.tmp"])
+def test_a_folder_that_is_removed_blames_no_frame(node, lost):
+    one = node(config(HOLD))
+    drop(one)
+    one.wait(one.lines, "at work")
+    shutil.rmtree(one.root / lost)
+    (one.root / "go").touch()
+    one.wait(lambda: failed(one) or one.published(), "failed or published")
+    (one.root / lost).mkdir(exist_ok=True)
+    one.settled(1)
+    assert one.discarded() == []
+
+
+def test_work_that_is_killed_from_outside_is_tried_again_and_blames_no_frame(node):
+    one = node(config("[ -e @/go ] || { touch @/go; kill -9 $$; }"))
+    drop(one)
+    one.settled(1)
+    assert "the work was ended by SIGKILL" in one.log()
+    assert one.discarded() == []
+
+
+def test_a_runner_that_is_killed_blames_no_frame(node):
+    one = node(config(HOLD))
+    drop(one)
+    one.wait(one.lines, "at work")
+    (account,) = (one.root / "state" / "attempts").glob("*.json")
+    os.killpg(json.loads(account.read_text())["pid"], signal.SIGKILL)
+    (one.root / "go").touch()
+    one.settled(1)
+    assert "ended without a word" in one.log()
+
+
+def test_the_descendants_of_an_adopted_worker_end_with_it(node):
+    one = node(config("setsid sleep 1000 & echo $! > @/escaped; trap : TERM; while :; do sleep 0.1; done", soft=3, hard=4))
+    drop(one)
+    one.wait((one.root / "escaped").exists, "escaped")
+    one.stop(signal.SIGKILL)
+    one.start()
+    one.settled(0, 1)
+    escaped = int((one.root / "escaped").read_text())
+    one.wait(lambda: not Path(f"/proc/{escaped}").exists() or "Z" in Path(f"/proc/{escaped}/stat").read_text(), "ended")
+
+
+def test_a_frame_that_is_deleted_while_it_fails_is_forgotten(node):
+    one = node(config("rm $0; exit 1"))
+    one.configure(config("rm $0; exit 1").replace("attempts: 1", "attempts: 5"))
+    one.process.send_signal(signal.SIGHUP)
+    one.wait(lambda: one.log().count("config.read") == 2, "configured anew")
+    drop(one)
+    one.wait(lambda: "task.vanished" in one.log(), "forgotten")
+    assert one.status()["tasks"] == {"ready": 0, "running": 0, "done": 0, "discarded": 0}
+
+
+def test_what_the_program_makes_of_its_folder_never_leaves_it(node, tmp_path):
+    (tmp_path / "outside").mkdir()
+    one = node(config(f'[ -e @/go ] || {{ rmdir "$1"; ln -s {tmp_path}/outside "$1"; }}; touch @/go'))
+    drop(one)
+    one.settled(1)
+    assert list((tmp_path / "outside").iterdir()) == []
+    (manifest,) = one.published()
+    assert not manifest.parent.is_symlink()
+
+
+def test_a_configuration_that_is_made_later_is_read_at_sighup(node):
+    one = node("pool: {settle_seconds: 0.3}", start=False)
+    (one.root / "etc" / "ast3d.yaml").unlink()
+    one.start()
+    one.configure("worker: {slots: 7}")
+    one.process.send_signal(signal.SIGHUP)
+    one.wait(lambda: "config.read slots=7" in one.log(), "configured")
+
+
+def test_a_run_folder_that_is_removed_comes_back_and_allows_no_second_ast3d(node):
+    one = node(config())
+    shutil.rmtree(one.root / "run")
+    binary = Path(sys.executable).parent / "ast3d"
+    second = subprocess.run([binary, "--root", one.root, "--foreground"], capture_output=True, timeout=30, check=False)
+    assert second.returncode == 1
+    one.wait(lambda: one.status()["state"] == "READY", "listening again")
+
+
+def test_who_started_it_may_die_before_it_is_ready(node):
+    one = node(config(), start=False)
+    binary = Path(sys.executable).parent / "ast3d"
+    starter = subprocess.Popen([binary, "--root", one.root])
+    one.wait((one.root / "run" / "control.sock").exists, "listening")
+    starter.kill()
+    starter.wait()
+    one.wait(lambda: one.status()["state"] == "READY", "ready")
+    try:
+        drop(one)
+        one.settled(1)
+        assert "daemon.bug" not in one.log()
+    finally:
+        os.kill(one.status()["pid"], signal.SIGTERM)
+        one.wait(lambda: one.status()["state"] == "STOPPED", "stopped")
+
+
+def test_telescopes_that_leave_and_come_back(node):
+    two = "telescopes: {ast3-1: {}, other: {}}\n"
+    one = node(config() + two)
+    one.process.send_signal(signal.SIGSTOP)
+    (one.root / "incoming" / "other" / "b.fits").write_bytes(b"b")
+    one.configure(config() + "telescopes: {ast3-1: {}}\n")
+    one.process.send_signal(signal.SIGHUP)
+    one.process.send_signal(signal.SIGCONT)
+    one.wait(lambda: one.log().count("config.read") == 2, "one telescope less")
+    one.configure(config() + two)
+    one.process.send_signal(signal.SIGHUP)
+    one.wait(lambda: list((one.root / "archive").glob("other/*/*")), "archived")

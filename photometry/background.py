@@ -54,9 +54,7 @@ class Background:
     model_believed: bool
 
 
-def subtract_background(
-    image: Image, settings: Settings, *, keep_variance: bool = False
-) -> tuple[Image, Background]:
+def subtract_background(image: Image, settings: Settings, *, keep_variance: bool = False) -> tuple[Image, Background]:
     """The image without its sky, and the sky.  `keep_variance`: the caller knows the variance better."""
     unusable = (image.mask & UNUSABLE) != 0
     level, rms = _mesh(image.data, unusable, settings.background_mesh_pixels)

@@ -143,9 +143,7 @@ def _extract(
     for rung, (factor, contrast) in enumerate(_LADDER):
         try:
             limit = threshold * factor
-            objects = sep.extract(
-                window, limit, err=noise, mask=hidden, minarea=_SMALLEST_AREA, deblend_cont=contrast
-            )
+            objects = sep.extract(window, limit, err=noise, mask=hidden, minarea=_SMALLEST_AREA, deblend_cont=contrast)
         except Exception:  # noqa: BLE001, S112  sep raises bare Exception, only for what this ladder is for
             continue
         return objects, rung > 0
@@ -184,9 +182,7 @@ def _without_duplicates(objects: NDArray[Any]) -> NDArray[Any]:
     return objects[keep]
 
 
-def _measure(
-    image: Image, unusable: NDArray[np.bool_], objects: NDArray[Any], radii: tuple[float, ...]
-) -> NDArray[Any]:
+def _measure(image: Image, unusable: NDArray[np.bool_], objects: NDArray[Any], radii: tuple[float, ...]) -> NDArray[Any]:
     stars = np.zeros(len(objects), star_dtype(len(radii)))
     if not len(objects):
         return stars

@@ -24,9 +24,7 @@ _EMPTY_PRIMARY = b"".join(
 ).ljust(BLOCK)  # fmt: skip
 
 
-def read_pixels(
-    path: str | bytes | os.PathLike[str], max_megapixels: float
-) -> tuple[NDArray[Any], fits.Header, list[str]]:
+def read_pixels(path: str | bytes | os.PathLike[str], max_megapixels: float) -> tuple[NDArray[Any], fits.Header, list[str]]:
     """(ny, nx) pixels as stored (BZERO, BSCALE applied), the header merged with the primary's, and notes.
 
     BadFrameError: torn, not FITS, too large, damaged.  EnvironmentFailedError: an I/O error, memory, no such file.

@@ -112,9 +112,7 @@ def _columns(cards: Cards, row: int) -> list[_Column]:
     return columns
 
 
-def _check_pointers(
-    hdu: RawHdu, row: int, rows: int, heap: memoryview, pixels: int, *, inflate_all: bool
-) -> None:
+def _check_pointers(hdu: RawHdu, row: int, rows: int, heap: memoryview, pixels: int, *, inflate_all: bool) -> None:
     table = np.frombuffer(hdu.data, np.uint8, count=row * rows).reshape(rows, row)
     filled = np.zeros(rows, np.bool_)
     for column in _columns(hdu.cards, row):
@@ -143,9 +141,7 @@ def _pointers(table: NDArray[np.uint8], column: _Column) -> tuple[NDArray[np.int
     return pairs[:, 0], pairs[:, 1]
 
 
-def _check_inflation(
-    heap: memoryview, offsets: NDArray[np.int64], lengths: NDArray[np.int64], most: int
-) -> None:
+def _check_inflation(heap: memoryview, offsets: NDArray[np.int64], lengths: NDArray[np.int64], most: int) -> None:
     """Inflate every tile, but no further than its pixels could fill."""
     for i in np.flatnonzero(lengths):
         packed = heap[offsets[i] : offsets[i] + lengths[i]]

@@ -61,14 +61,16 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """As JSON can hold it: numbers that are not finite are None."""
         stages = [{"name": s.name, "seconds": round(s.seconds, 4), "figures": s.figures} for s in self.stages]
-        found: dict[str, Any] = plain({
-            "night": self.night,
-            "template": self.template,
-            "subtracted": self.subtracted,
-            "stages": stages,
-            "figures": self.figures,
-            "notes": self.notes,
-        })
+        found: dict[str, Any] = plain(
+            {
+                "night": self.night,
+                "template": self.template,
+                "subtracted": self.subtracted,
+                "stages": stages,
+                "figures": self.figures,
+                "notes": self.notes,
+            }
+        )
         return found
 
 

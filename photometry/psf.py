@@ -267,9 +267,7 @@ def _first_fwhm(image: Image, stars: Stars) -> float:
     return float(np.clip(_narrow_peak(stars_like if len(stars_like) else widths), 1.5, 12))
 
 
-def _robust_model(
-    image: Image, x: NDArray[np.float64], y: NDArray[np.float64], stamps: Stamps, weights: Stamps
-) -> PsfModel:
+def _robust_model(image: Image, x: NDArray[np.float64], y: NDArray[np.float64], stamps: Stamps, weights: Stamps) -> PsfModel:
     """Alternate fluxes and planes, clipping pixels against the model (4 sigma plus a share of the star) and bad stars."""
     n = len(x)
     order = 2 if n >= STARS_FOR_QUADRATIC else 1 if n >= STARS_FOR_LINEAR else 0
@@ -302,6 +300,4 @@ def _robust_model(
         planes = planes / scale
         planes[1:] -= (total[1:] / scale)[:, None, None] * planes[0]
         model = np.tensordot(design, planes, axes=1)
-    return PsfModel(
-        planes, tuple(a for a, _ in powers), tuple(b for _, b in powers), (ny, nx), stars=int(star_good.sum())
-    )
+    return PsfModel(planes, tuple(a for a, _ in powers), tuple(b for _, b in powers), (ny, nx), stars=int(star_good.sum()))

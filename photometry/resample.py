@@ -74,9 +74,7 @@ def _places(transform: Transform, rows: slice) -> tuple[Array, Array, Plane]:
 def _carried(mask: NDArray[np.uint16], X: Array, Y: Array) -> NDArray[np.uint16]:
     """The bits of the four template pixels round each place; EDGE beyond the template's usable border."""
     ny, nx = mask.shape
-    outside = ~(
-        (MARGIN_PIXELS <= X) & (nx - 1 - MARGIN_PIXELS >= X) & (MARGIN_PIXELS <= Y) & (ny - 1 - MARGIN_PIXELS >= Y)
-    )
+    outside = ~((MARGIN_PIXELS <= X) & (nx - 1 - MARGIN_PIXELS >= X) & (MARGIN_PIXELS <= Y) & (ny - 1 - MARGIN_PIXELS >= Y))
     xi = np.clip(np.nan_to_num(np.floor(X)), 0, nx - 2).astype(np.int32)
     yi = np.clip(np.nan_to_num(np.floor(Y)), 0, ny - 2).astype(np.int32)
     bits = mask[yi, xi] | mask[yi, xi + 1] | mask[yi + 1, xi] | mask[yi + 1, xi + 1]

@@ -92,13 +92,10 @@ def _number(key: str, value: Any) -> float | int | None:
 def _radii(key: str, value: Any) -> tuple[float, ...]:
     low, high = _RADIUS_LIMITS
     good = isinstance(value, list | tuple) and 1 <= len(value) <= _MOST_RADII
-    good = good and all(
-        isinstance(r, int | float) and not isinstance(r, bool) and low <= r <= high for r in value
-    )
+    good = good and all(isinstance(r, int | float) and not isinstance(r, bool) and low <= r <= high for r in value)
     if not good or list(value) != sorted(set(value)):
         raise BadInputError(
-            f"photometry.{key}: found {value!r}; "
-            f"allowed are 1 to {_MOST_RADII} rising numbers from {low:g} to {high:g}"
+            f"photometry.{key}: found {value!r}; allowed are 1 to {_MOST_RADII} rising numbers from {low:g} to {high:g}"
         )
     return tuple(float(r) for r in value)
 
@@ -106,7 +103,5 @@ def _radii(key: str, value: Any) -> tuple[float, ...]:
 def _planes(key: str, value: Any) -> tuple[str, ...]:
     good = isinstance(value, list | tuple) and all(isinstance(p, str) and p in PLANES for p in value)
     if not good or "DIFF" not in value or len(set(value)) != len(value):
-        raise BadInputError(
-            f"photometry.{key}: found {value!r}; allowed are DIFF and any of {', '.join(PLANES[1:])}"
-        )
+        raise BadInputError(f"photometry.{key}: found {value!r}; allowed are DIFF and any of {', '.join(PLANES[1:])}")
     return tuple(plane for plane in PLANES if plane in value)

@@ -49,9 +49,7 @@ def filters_at(optics: Optics, x: float, y: float) -> tuple[Stamp, Stamp, Stamp]
     return p, own**2, signal.fftconvolve(p, optics.source_kernel(x, y)) ** 2
 
 
-def score_map(
-    difference: Plane, masked: NDArray[np.bool_], target: Plane, source: Plane, optics: Optics
-) -> Plane:
+def score_map(difference: Plane, masked: NDArray[np.bool_], target: Plane, source: Plane, optics: Optics) -> Plane:
     """(ny, nx) float32, 0 where masked.  Masked pixels take no part; the noise is that of the pixels that do."""
     half = optics.psf_half + optics.kernel_half
     transformer = Transformer(TILE, half)

@@ -39,13 +39,19 @@ class Doubt(IntFlag):
     DIPOLE = 1 << 17  # as much of the other sign beside it: a star that was not where it was
     SHAPE = 1 << 18  # not like the PSF: a residual of a bright star, a trail, an edge
     CUT = 1 << 19  # too much of it is masked to tell
+    RAISED = 1 << 20  # below the threshold without what all its surroundings share: the wing of a bright star
 
+
+_ANY_DOUBT = sum(int(doubt) for doubt in Doubt)
 
 FIT_HALF = 5  # pixels round the peak that are compared with the PSF
 DIPOLE_SHARE = 0.6
 CHI2_LIMIT = 3.0
 MODEL_SHARE = 0.1  # of the fitted light: how well the PSF is known, pixel by pixel
 SEEN_SHARE = 0.6  # of the PSF's light that must be unmasked
+SURROUNDINGS_FWHM = (1.2, 3.0)  # the ring that says what a source stands on
+LEVEL_ERROR = 0.5  # sigmas that the ring's median score may be off by its own noise
+FEWEST_SURROUNDINGS = 50  # pixels
 DEFAULT_SETTINGS = SubtractionSettings()
 
 
@@ -55,18 +61,20 @@ def detect_sources(difference: Difference, settings: SubtractionSettings = DEFAU
     x, y: 0-based science pixels; x_tmpl, y_tmpl: template pixels; flux: the science frame's unit, negative where it faded;
     score: signed, without the source's own noise, which flux_err includes; flags: mask bits within 3 px, and `Doubt`.
     """
-    peaks = _peaks(difference.score, _threshold(difference, settings))
+    threshold = _threshold(difference, settings)
+    peaks = _peaks(difference.score, threshold)
     rows = np.zeros(len(peaks), SOURCE_DTYPE)
     for row, (yi, xi) in zip(rows, peaks, strict=True):
         _measure(row, difference, int(xi), int(yi))
+        if abs(row["score"]) - _raised(difference, int(xi), int(yi)) < threshold:
+            row["flags"] |= int(Doubt.RAISED)
     rows["x_tmpl"], rows["y_tmpl"] = difference.transform(rows["x"], rows["y"])
     return rows[np.argsort(-np.abs(rows["score"]), kind="stable")]
 
 
 def believed(sources: NDArray[np.void]) -> NDArray[np.void]:
     """The detections that look like a star on the difference."""
-    doubt = int(Doubt.SHARP | Doubt.DIPOLE | Doubt.SHAPE | Doubt.CUT)
-    return np.asarray(sources[(sources["flags"] & doubt) == 0])
+    return np.asarray(sources[(sources["flags"] & _ANY_DOUBT) == 0])
 
 
 def _threshold(difference: Difference, settings: SubtractionSettings) -> float:
@@ -111,6 +119,19 @@ def _measure(row: np.void, difference: Difference, xi: int, yi: int) -> None:
     model = _psf_at(difference, xi, yi, dx, dy)
     row["flux"], row["flux_err"] = _forced(difference, xi, yi, dx, dy)
     row["flags"] |= int(_doubts(difference, row, data, variance, usable, model, (xi, yi)))
+
+
+def _raised(difference: Difference, xi: int, yi: int) -> float:
+    """Sigmas of a peak's score that its surroundings have too: their unmasked pixels' median, less its error; >= 0."""
+    near, far = (int(np.ceil(factor * difference.psf.fwhm())) for factor in SURROUNDINGS_FWHM)
+    box = slice(max(yi - far, 0), yi + far + 1), slice(max(xi - far, 0), xi + far + 1)
+    y, x = np.ogrid[: difference.score.shape[0], : difference.score.shape[1]]
+    distance = np.hypot(y[box[0]] - yi, x[:, box[1]] - xi)
+    values = difference.score[box]
+    ring = values[(distance > near) & (distance <= far) & (values != 0)]
+    if ring.size < FEWEST_SURROUNDINGS:
+        return 0.0
+    return max(float(np.sign(difference.score[yi, xi]) * np.median(ring)) - LEVEL_ERROR, 0.0)
 
 
 def _cut(difference: Difference, xi: int, yi: int) -> tuple[Array, Array, NDArray[np.bool_]]:

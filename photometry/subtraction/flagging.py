@@ -13,8 +13,9 @@ from photometry.subtraction.sides import Task
 
 Plane = NDArray[np.float32]
 
+CORE_SIGMA = 50.0  # of a pixel: a saturated one with less of a star's light is a bad column's or was bled into
 BRIGHT_SIGMA = 500.0  # of a pixel: light whose wing beyond the kernel may be seen
-TELLING_SIGMA = 0.5  # an error of that size in a pixel is flagged
+TELLING_SIGMA = 0.25  # an error of that size in a pixel is flagged: it is coherent, and 2 sigma in a score
 
 
 def flags(task: Task, optics: Optics, matched: Plane, resid: Plane, sigma: Plane) -> NDArray[np.uint16]:
@@ -31,7 +32,8 @@ def flags(task: Task, optics: Optics, matched: Plane, resid: Plane, sigma: Plane
             bits |= _edges(bits, int(np.ceil(3 * reach))) * np.uint16(Bit.EDGE)
         mask |= bits << np.uint16(TEMPLATE_SHIFT if side is task.template else 0)
     saturated = ((mask | (mask >> np.uint16(TEMPLATE_SHIFT))) & np.uint16(Bit.SATURATED)) != 0
-    seeds = ((saturated, 0.0), (~saturated & (matched > BRIGHT_SIGMA * sigma), optics.kernel_half - 3.0))
+    core = saturated & (matched > CORE_SIGMA * sigma)
+    seeds = ((core, 0.0), (~saturated & (matched > BRIGHT_SIGMA * sigma), optics.kernel_half - 3.0))
     bad = (mask & np.uint16(BAD_BITS)) != 0
     for seed, nearest in seeds:
         mask |= halos(resid, sigma, seed, bad, nearest) * np.uint16(Bit.HALO)

@@ -1,5 +1,7 @@
 """Rings round saturated stars: how far out the wing that no kernel models is still seen."""
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -8,8 +10,9 @@ Plane = NDArray[np.float32]
 
 REACH_PIXELS = 60
 RING_PIXELS = 3
-TELLING_SIGMA = 0.35
-QUIET_RINGS = 2  # in a row end the halo
+TELLING_SIGMA = 0.15  # of a pixel: one sigma of a PSF's score
+MEDIAN_ERROR = 3.0  # over the root of the pixels: 2.4 sigmas of their median
+QUIET_RINGS = 2  # in a row end the halo in a direction
 SECTORS = 8
 FEWEST = 10  # pixels whose median says something
 
@@ -17,7 +20,7 @@ FEWEST = 10  # pixels whose median says something
 def halos(
     resid: Plane, sigma: Plane, cores: NDArray[np.bool_], masked: NDArray[np.bool_], nearest: float
 ) -> NDArray[np.bool_]:
-    """Round each core, from `nearest` pixels on out to where no eighth of a ring has a median residual of TELLING_SIGMA.
+    """Round each core, from `nearest` pixels on, out to where no ring or eighth of one has a median of TELLING_SIGMA.
 
     resid, sigma (ny, nx) in one unit; masked pixels do not count in the medians.  Rings within `nearest` are left alone.
     """
@@ -49,24 +52,32 @@ def _reach(
     usable: NDArray[np.bool_],
     nearest: float,
 ) -> float:
-    """Pixels from the core to the outermost ring that is not quiet; 0 where all are."""
-    ring = (distance / RING_PIXELS).astype(np.int64)
-    reach, quiet = 0.0, 0
-    for number in range(int(nearest / RING_PIXELS), REACH_PIXELS // RING_PIXELS):
-        mine = usable & (ring == number)
-        parts = [ratio[mine & (sector == s)] for s in range(SECTORS)]
-        parts = [part for part in parts if part.size >= FEWEST]
-        if not parts:
-            continue
-        loud = any(_loud(part) for part in parts)
-        quiet = 0 if loud else quiet + 1
-        if loud:
-            reach = (number + 1.0) * RING_PIXELS
-        if quiet >= QUIET_RINGS:
+    """Pixels from the core to the outermost ring that is not quiet; 0 where all are.
+
+    Each direction ends for itself: along a masked column it is quiet long before it is beside the star.
+    """
+    first, rings = int(nearest / RING_PIXELS), REACH_PIXELS // RING_PIXELS
+    seen = usable & (distance < REACH_PIXELS)
+    cell = (distance[seen] / RING_PIXELS).astype(np.int64) * SECTORS + sector[seen]
+    order = np.argsort(cell, kind="stable")
+    values = ratio[seen][order]
+    start = np.searchsorted(cell[order], np.arange(rings * SECTORS + 1))
+    reach, quiet = 0.0, np.zeros(SECTORS + 1, np.int64)
+    for number in range(first, rings):
+        edges = start[number * SECTORS : (number + 1) * SECTORS + 1]
+        parts = [*(values[a:b] for a, b in pairwise(edges)), values[edges[0] : edges[-1]]]
+        for direction, part in enumerate(parts):
+            if part.size < FEWEST or quiet[direction] >= QUIET_RINGS:
+                continue
+            if _loud(part):
+                reach, quiet[direction] = (number + 1.0) * RING_PIXELS, 0
+            else:
+                quiet[direction] += 1
+        if (quiet >= QUIET_RINGS).all():
             break
     return reach
 
 
 def _loud(values: Plane) -> bool:
-    """Whether a median is beyond a third of a sigma and its own error."""
-    return bool(abs(float(np.median(values))) > TELLING_SIGMA + 1.6 / np.sqrt(values.size))
+    """Whether a median is beyond TELLING_SIGMA and its own error."""
+    return bool(abs(float(np.median(values))) > TELLING_SIGMA + MEDIAN_ERROR / np.sqrt(values.size))

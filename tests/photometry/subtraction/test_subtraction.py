@@ -138,12 +138,15 @@ def test_nan_columns_and_holes_stay_where_they_are(plain):
     assert_truth(result)
 
 
-def test_saturated_stars_leave_no_rings(skies):
+@pytest.mark.parametrize("column", [False, True])
+def test_saturated_stars_leave_no_rings(skies, column):
     science, template = skies.Exposure(5.0), skies.Exposure(3.5, gain=6.0)
     first, second, mine, other = make_pair(skies, science, template)
     x, y, flux = np.array([250.0, 60.0]), np.array([200.0, 380.0]), np.array([3e6, 1.5e6])
     for image, exposure in ((first, science), (second, template)):
         image.data[:] = np.minimum(image.data + skies.render(x, y, flux, SHAPE, exposure), 30000)
+        if column:  # a column that is always full, through a star: one core with it, and no star
+            image.data[:, 249] = 30000
         core = ndimage.binary_dilation(image.data >= 29999)
         image.mask[core] |= np.uint16(Bit.SATURATED)
         image.variance[:] += np.maximum(skies.render(x, y, flux, SHAPE, exposure), 0) / image.gain
@@ -154,6 +157,7 @@ def test_saturated_stars_leave_no_rings(skies):
     for a, b in zip(x, y, strict=True):
         assert (np.hypot(unmatched(found)["x"] - a, unmatched(found)["y"] - b) > 40).all()
     assert ((result.image.mask & int(BAD_BITS)) == 0).mean() > 0.8
+    assert (result.image.mask[360:, 225:275] & int(Bit.HALO) == 0).all()
 
 
 def test_cosmic_rays_are_seen_and_not_believed(plain):
@@ -207,3 +211,17 @@ def test_half_masked_is_still_subtracted(plain):
     mask[:, :130] = Bit.BAD
     result = subtract(replace(science, mask=mask), template, mine, other)
     assert_truth(result, [new for new in NEW if new[0] > 140])
+
+
+def test_noise_on_a_wing_is_doubted_a_source_on_it_is_not(difference):
+    """What all surroundings have too is no source's."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    clear = np.abs(difference.score[80:160, 200:300]) < 3.5
+    assert clear.mean() > 0.99
+    score = difference.score.copy()
+    score += 2.0 * (np.hypot(x - 250, y - 120) < 30)
+    bump = np.exp(-0.5 * ((x - 250) ** 2 + (y - 120) ** 2) / 2.0**2).astype(np.float32)
+    for height, raised in ((4.2, True), (9.0, False)):
+        rows = detect_sources(replace(difference, score=score + np.float32(height - score[120, 250] + 2.0) * bump))
+        row = rows[np.argmin(np.hypot(rows["x"] - 250, rows["y"] - 120))]
+        assert bool(row["flags"] & Doubt.RAISED) == raised

@@ -9,7 +9,7 @@ from ast3d.state import State, Task, Waiting
 
 
 def status(state: State, now: float) -> dict[str, Any]:
-    """`state`, `reasons` and `tasks` of design section 10."""
+    """`state`, `reasons` and `tasks` as `ast3ctl status` shows them."""
     phases = state.phases
     return {
         "state": _overall(state, now),

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ast3d.common import clock
-from ast3d.common.files import escape, move_by_link, sync_dir, unescape, write_durable
+from ast3d.common.files import escape, move_by_link, one_line, remove, sync_dir, unescape, write_durable
+from ast3d.entry import SIDECAR, identify, published
 from ast3d.frameid import suffix
 from ast3d.link import HelperEnd, Message
 from ast3d.records import Entry, Place
-from ast3d.scout import SIDECAR, identify, published
 
 WHY = "why.json"
 SAFE = re.compile(r"[A-Za-z0-9_.+-]+")  # what a frame-id is made of
@@ -152,15 +152,6 @@ def is_attempt(path: Path, task: str) -> bool:
     return path.stem.removeprefix(task + ".").isdecimal()
 
 
-def remove(path: Path) -> None:
-    """A file, link or folder that is of no use any more; what cannot be removed stays."""
-    with contextlib.suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
 def clear(folder: Path) -> None:
     """Remove a quarantine folder that holds no frame any more; with a frame in it, nothing is removed."""
     task = folder.name
@@ -184,13 +175,6 @@ def move_beside(source: Path, target: Path) -> Path:
             continue
         return candidate
     raise FileExistsError(f"{target}: a hundred frames of this name")
-
-
-def one_line(error: Exception) -> str:
-    """What went wrong and with which file, without a line break."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {escape(str(error.filename or ''))}"
-    return " ".join(str(error).split())
 
 
 def main() -> None:

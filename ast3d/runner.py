@@ -9,45 +9,20 @@ import fcntl
 import os
 import signal
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ast3d import ledger, processes, work
 from ast3d.common import clock
-from ast3d.common.files import escape, rename_noreplace, sync_dir, sync_tree
+from ast3d.common.files import escape, one_line, remove, rename_noreplace, sync_dir, sync_tree
+from ast3d.entry import open_regular, published
 from ast3d.frameid import frame_id
-from ast3d.porter import one_line, remove
+from ast3d.order import Order
 from ast3d.records import Blame, Entry, Place
-from ast3d.scout import open_regular, published
 
 TAIL_BYTES = 2000
 FULL_BYTES = 1 << 20  # a disk with less than this is full
-
-
-@dataclass(frozen=True)
-class Order:
-    """What one attempt is told.  Paths are absolute; `command` is empty for photometry."""
-
-    task: str
-    attempt: int
-    telescope: str
-    name: str
-    size: int
-    mtime_ns: int
-    frame: str
-    templates: str
-    template: str | None
-    products: str
-    attempts: str
-    kept_templates: str
-    command: list[str]
-    photometry: dict[str, Any]
-
-    @property
-    def out(self) -> Path:
-        """Where the products are written before they are published."""
-        return Path(self.products) / ".tmp" / f"{self.task}.{self.attempt}"
 
 
 class AttemptFailedError(Exception):

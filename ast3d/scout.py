@@ -8,7 +8,6 @@ import contextlib
 import errno
 import os
 import select
-import stat
 import sys
 import time
 from dataclasses import dataclass, field
@@ -19,15 +18,13 @@ from typing import Any
 from inotify_simple import INotify, flags
 
 from ast3d.common.clock import boottime
-from ast3d.fitshead import bytes_promised
-from ast3d.frameid import frame_id
+from ast3d.entry import SIDECAR, identify, kind_of, open_regular, promised, published
 from ast3d.link import HelperEnd
 from ast3d.records import Arrival, Entry, FileKind, Place
 
 EVENTS = (
     flags.CREATE | flags.CLOSE_WRITE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.DELETE_SELF | flags.MOVE_SELF
 )
-SIDECAR = ".done"
 POLL_SECONDS = 1.0
 BATCH = 500  # sightings a message
 GATHER_SECONDS = 0.002  # events that come in a burst are looked at together
@@ -249,61 +246,6 @@ class Scout:
             if now != size:
                 del self.growing[task]
                 self.link.send({"grew": task})
-
-
-def published(products: Path, task: str) -> str:
-    """The night under which the products of a frame of one telescope stand, or an empty string."""
-    try:
-        nights = sorted(os.listdir(products))
-    except OSError:
-        return ""
-    return next((night for night in nights if (products / night / task / "manifest.json").exists()), "")
-
-
-def kind_of(mode: int) -> FileKind | None:
-    """None for folders: they are not frames, and not refused either."""
-    if stat.S_ISREG(mode):
-        return "regular"
-    if stat.S_ISDIR(mode):
-        return None
-    if stat.S_ISLNK(mode):
-        return "link"
-    if stat.S_ISFIFO(mode):
-        return "fifo"
-    return "socket" if stat.S_ISSOCK(mode) else "device"
-
-
-def open_regular(path: Path) -> int | None:
-    """A descriptor of a regular file that can be read, or None.  Never follows a link, never waits for a FIFO's writer."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return fd
-    os.close(fd)
-    return None
-
-
-def promised(fd: int) -> int:
-    """`bytes_promised`, or 0 where the disk does not let itself be read."""
-    try:
-        return bytes_promised(fd)
-    except OSError:
-        return 0
-
-
-def identify(path: Path, entry: Entry) -> str:
-    """The frame-id; from the name and size alone where the content cannot be read."""
-    fd = open_regular(path)
-    if fd is None:
-        return frame_id(entry, None)
-    try:
-        return frame_id(entry, fd)
-    except OSError:
-        return frame_id(entry, None)
-    finally:
-        os.close(fd)
 
 
 def main() -> None:

@@ -13,27 +13,23 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import singledispatchmethod
-from typing import Any
 
-from ast3d import effects, explain, ledger, processes, translate
+from ast3d import effects, ledger, processes, translate
 from ast3d import inputs as i
-from ast3d.common.admission import Admission
 from ast3d.common.clock import boottime
 from ast3d.common.config import Config, ConfigError, load, load_lenient
-from ast3d.common.control import ControlServer, Request
 from ast3d.common.layout import Place
 from ast3d.common.log import Logger
 from ast3d.crew import Crew
 from ast3d.decide import decide, next_due
+from ast3d.desk import Desk
 from ast3d.link import Message
 from ast3d.records import Helper, Record
 from ast3d.startup import policy_of, version
 from ast3d.state import State, apply
 
 LOOK_SECONDS = 1.0  # between looks at the stages of running workers
-ANSWER_SECONDS = 120.0  # an operator waits no longer than this
 BUG_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 366 * 86400.0
 
 
 class Shell:
@@ -48,7 +44,6 @@ class Shell:
         self.state = State()
         self.config = Config()
         self.inputs: deque[i.Input] = deque()
-        self.requests: dict[int, tuple[Request, float]] = {}  # who waits for an answer, since when
         self.pidfds: dict[tuple[str, int], int] = {}
         self.stopping = ""
         self.tidied = False
@@ -56,7 +51,7 @@ class Shell:
         self.next_look = 0.0
         self.selector = selectors.DefaultSelector()
         self.crew = Crew(self.selector, layout.log / "helpers.err", self.hear, self.lose)
-        self.control = ControlServer(layout.control_socket, self.admission(), self.asked)
+        self.desk = Desk(layout.control_socket, self.selector, log, lambda: self.state, self.inputs.append)
 
     # --- the loop
 
@@ -64,7 +59,6 @@ class Shell:
         """Until SIGTERM or SIGINT."""
         self.listen_to_signals()
         self.read_configuration(at_start=True)
-        self.control.register(self.selector)
         self.running = self.find_workers()
         self.begin("scout", boottime())
         self.begin("porter", boottime())
@@ -76,7 +70,7 @@ class Shell:
                 self.log.fatal("daemon.bug", trace=traceback.format_exc())
                 time.sleep(BUG_SECONDS)  # it may come with every turn
         self.log.info("daemon.stop", reason=self.stopping, running=len(self.state.phases["RUNNING"]))
-        self.control.close()
+        self.desk.close()
         self.crew.close()
 
     def turn(self) -> None:
@@ -89,7 +83,7 @@ class Shell:
         if now >= self.next_look:
             self.next_look = now + LOOK_SECONDS
             self.look_at_stages(now)
-            self.look_after_control(now)
+            self.desk.tend(now)
         while self.inputs:
             self.take(self.inputs.popleft())
         self.take(i.Tick(now))
@@ -100,8 +94,8 @@ class Shell:
         if self.inputs:
             return 0.0
         due = min(next_due(self.state), self.crew.next_due())
-        if self.state.phases["RUNNING"] or self.requests:
-            due = min(due, self.next_look)  # there is somebody to look after
+        if self.state.phases["RUNNING"] or self.desk.busy:
+            due = min(due, self.next_look)
         return min(max(due - boottime(), 0.0), 60.0) if due < math.inf else 60.0
 
     def take(self, given: i.Input) -> None:
@@ -135,9 +129,7 @@ class Shell:
 
     @do.register
     def _(self, effect: effects.Reply) -> None:
-        request, _ = self.requests.pop(effect.request, (None, 0.0))
-        if request:
-            request.refuse(effect.error) if effect.error else request.reply(effect.result)
+        self.desk.reply(effect)
 
     @do.register
     def _(self, effect: effects.Kill) -> None:
@@ -255,67 +247,7 @@ class Shell:
             if stage and stage != task.stage:
                 self.inputs.append(i.WorkerProgressed(now, task.id, task.attempt, stage))
 
-    # --- operators and signals
-
-    def admission(self) -> Admission:
-        """Who may speak on the control socket."""
-        return Admission.of(self.config.control.group, self.config.control.operators)
-
-    def look_after_control(self, now: float) -> None:
-        """Let go of who waits too long; listen again where somebody removed the socket."""
-        self.control.expire(now)
-        for number in [number for number, (_, since) in self.requests.items() if now - since > ANSWER_SECONDS]:
-            del self.requests[number]
-        if self.control.removed():
-            self.control.close()
-            self.layout.run.mkdir(parents=True, exist_ok=True)
-            self.control = ControlServer(self.layout.control_socket, self.admission(), self.asked)
-            self.control.register(self.selector)
-            self.log.error("control.removed", reason="the control socket was removed; made again")
-
-    def asked(self, request: Request) -> None:
-        """Answer an operator, or have it decided."""
-        now, number = boottime(), max(self.requests, default=0) + 1
-        task = str(request.args.get("task", ""))
-        seconds = request.args.get("for_seconds", 0)
-        match request.verb:
-            case "status":
-                request.reply(self.status(now))
-            case "tasks":
-                request.reply(explain.tasks(self.state, now))
-            case "why" | "retry":
-                self.asked_about(request, number, task, now)
-            case "pause" if type(seconds) in {int, float} and 0 <= seconds <= LONGEST_PAUSE_SECONDS:
-                self.requests[number] = request, now
-                self.inputs.append(i.Pause(now, number, float(seconds)))
-            case "resume":
-                self.requests[number] = request, now
-                self.inputs.append(i.Resume(now, number))
-            case _:
-                request.refuse(f"{request.verb}: not understood with {request.args}")
-
-    def asked_about(self, request: Request, number: int, task: str, now: float) -> None:
-        """`why` and `retry`: TASK is a frame-id or a unique beginning of one."""
-        found = explain.find(self.state, task)
-        if len(found) > 1:
-            request.refuse(f"{task} is the beginning of {len(found)} tasks: {' '.join(found[:5])}")
-        elif request.verb == "retry" and task:
-            self.requests[number] = request, now
-            self.inputs.append(i.Retry(now, number, found[0] if found else task))
-        elif found:
-            request.reply(explain.why(self.state, found[0], now))
-        else:
-            request.refuse(f"no task {task} is at work")
-
-    def status(self, now: float) -> dict[str, Any]:
-        """`ast3ctl status --json`, design section 10."""
-        about = {
-            "pid": os.getpid(),
-            "protect": {"pid": None, "state": "absent"},
-            "uptime_seconds": round(now - self.started, 1),
-            "version": version(),
-        }
-        return explain.status(self.state, now) | about
+    # --- signals and configuration
 
     def listen_to_signals(self) -> None:
         """Handlers only wake the loop; the loop acts."""
@@ -350,7 +282,7 @@ class Shell:
             self.inputs.append(i.ConfigurationRead(boottime(), None, f"{error}; the old configuration stays"))
             return
         self.log.set_level(self.config.roulog.level)
-        self.control.admission = self.admission()
+        self.desk.admit(self.config.control.group, self.config.control.operators)
         self.inputs.append(i.ConfigurationRead(boottime(), policy_of(self.config), "; ".join(complaints)))
         self.crew.send("scout", self.watch_order())
 

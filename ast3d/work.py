@@ -23,11 +23,10 @@ from ast3d import ledger
 from ast3d.common.files import escape
 from ast3d.fitshead import first_headers
 from ast3d.link import encode
+from ast3d.order import Order
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
-
-    from ast3d.runner import Order
 
 CANNOT_RUN = 127  # the status of a child that could not even exec
 TEMPLATE_SUFFIXES = (".fits", ".fits.gz", ".fits.fz")
@@ -51,7 +50,7 @@ class Ended:
     usage: dict[str, float] = field(default_factory=dict)
 
 
-def do(order: "Order", out: Path, frame: int) -> Ended:
+def do(order: Order, out: Path, frame: int) -> Ended:
     """Have the work done on the frame, open as `frame`; returns when the child has ended.
 
     Raises OSError where none can be forked.
@@ -72,7 +71,7 @@ def do(order: "Order", out: Path, frame: int) -> Ended:
     return Ended(night, report.get("facts", {}), report.get("failure", {}), code, number, usage)
 
 
-def _child(order: "Order", out: Path, report: int) -> None:
+def _child(order: Order, out: Path, report: int) -> None:
     """Never returns."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -91,7 +90,7 @@ def _child(order: "Order", out: Path, report: int) -> None:
         os._exit(code)
 
 
-def _command(order: "Order", out: Path) -> str:
+def _command(order: Order, out: Path) -> str:
     """Become the program; returns only what was wrong where that is impossible."""
     places = {"{frame}": order.frame, "{out}": str(out), "{telescope}": order.telescope}
     argv = [_fill(word, places) for word in order.command]
@@ -115,7 +114,7 @@ def _failed(reason: str) -> dict[str, Any]:
     return {"failure": {"reason": reason, "blame": "environment", "retriable": True}}
 
 
-def _photometry(order: "Order", out: Path) -> dict[str, Any]:
+def _photometry(order: Order, out: Path) -> dict[str, Any]:
     """-> the report for the runner: facts and night, or a failure."""
     try:
         from photometry.errors import PhotometryError

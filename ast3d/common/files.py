@@ -4,10 +4,12 @@ Names are `str` with surrogate escapes inside, as `os.fsdecode` gives them, and 
 they are shown.  Every function raises the `OSError` of the call that failed, with the path in it.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
 import secrets
+import shutil
 import stat
 from hashlib import file_digest
 from io import FileIO
@@ -103,6 +105,22 @@ def move_by_link(src: StrPath, dst: StrPath) -> None:
     sync_dir(_parent(dst))
     _unlink(src, moving)
     sync_dir(_parent(src))
+
+
+def remove(path: Path) -> None:
+    """A file, link or folder that is of no use any more; what cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def one_line(error: Exception) -> str:
+    """What went wrong and with which file, without a line break."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {escape(str(error.filename or ''))}"
+    return " ".join(str(error).split())
 
 
 def _identity(path: StrPath) -> tuple[int, int]:

@@ -1,0 +1,121 @@
+"""The desk, where operators ask.  What only looks is answered at once; what changes something, when it is decided."""
+
+import os
+import selectors
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ast3d import effects, explain
+from ast3d import inputs as i
+from ast3d.common.admission import Admission
+from ast3d.common.clock import boottime
+from ast3d.common.control import ControlServer, Request
+from ast3d.common.log import Logger
+from ast3d.startup import version
+from ast3d.state import State
+
+ANSWER_SECONDS = 120.0  # an operator waits no longer than this
+LONGEST_PAUSE_SECONDS = 366 * 86400.0
+
+
+class Desk:
+    """The control socket of one ast3d.  `state` gives what is known; `put` takes what operators want.
+
+    OSError where the socket cannot be made.  Until `admit`, only root and the daemon's owner are served.
+    """
+
+    def __init__(
+        self,
+        socket: Path,
+        selector: selectors.BaseSelector,
+        log: Logger,
+        state: Callable[[], State],
+        put: Callable[[i.Input], None],
+    ) -> None:
+        self._socket, self._selector, self._log, self._state, self._put = socket, selector, log, state, put
+        self._admission = Admission(os.geteuid(), None, None)
+        self._started = boottime()
+        self._waiting: dict[int, tuple[Request, float]] = {}  # for a decision, since when
+        self._server = self._listen()
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._waiting)
+
+    def admit(self, group: str | None, operators: str) -> None:
+        """Serve the members of these groups too: see `ast3d.common.admission`."""
+        self._admission = self._server.admission = Admission.of(group, operators)
+
+    def reply(self, effect: effects.Reply) -> None:
+        """Answer who asked, if they still wait."""
+        request, _ = self._waiting.pop(effect.request, (None, 0.0))
+        if request:
+            request.refuse(effect.error) if effect.error else request.reply(effect.result)
+
+    def tend(self, now: float) -> None:
+        """Let go of who waits too long; listen again where somebody removed the socket."""
+        self._server.expire(now)
+        for number in [number for number, (_, since) in self._waiting.items() if now - since > ANSWER_SECONDS]:
+            del self._waiting[number]
+        if self._server.removed():
+            self._server.close()
+            self._socket.parent.mkdir(parents=True, exist_ok=True)
+            self._server = self._listen()
+            self._log.error("control.removed", reason="the control socket was removed; made again")
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._server.close()
+
+    def _listen(self) -> ControlServer:
+        server = ControlServer(self._socket, self._admission, self._asked)
+        server.register(self._selector)
+        return server
+
+    def _asked(self, request: Request) -> None:
+        now = boottime()
+        task, seconds = str(request.args.get("task", "")), request.args.get("for_seconds", 0)
+        match request.verb:
+            case "status":
+                request.reply(self._status(now))
+            case "tasks":
+                request.reply(explain.tasks(self._state(), now))
+            case "why" | "retry":
+                self._asked_about(request, task, now)
+            case "pause" if type(seconds) in {int, float} and 0 <= seconds <= LONGEST_PAUSE_SECONDS:
+                self._put(i.Pause(now, self._wait(request, now), float(seconds)))
+            case "resume":
+                self._put(i.Resume(now, self._wait(request, now)))
+            case _:
+                request.refuse(f"{request.verb}: not understood with {request.args}")
+
+    def _asked_about(self, request: Request, task: str, now: float) -> None:
+        """`why` and `retry`: TASK is a frame-id or a unique beginning of one."""
+        state = self._state()
+        found = explain.find(state, task)
+        if len(found) > 1:
+            request.refuse(f"{task} is the beginning of {len(found)} tasks: {' '.join(found[:5])}")
+        elif request.verb == "retry" and task:
+            self._put(i.Retry(now, self._wait(request, now), found[0] if found else task))
+        elif found:
+            request.reply(explain.why(state, found[0], now))
+        else:
+            request.refuse(f"no task {task} is at work")
+
+    def _wait(self, request: Request, now: float) -> int:
+        """The number under which the decision's answer comes back."""
+        number = max(self._waiting, default=0) + 1
+        self._waiting[number] = request, now
+        return number
+
+    def _status(self, now: float) -> dict[str, Any]:
+        """What `ast3ctl status --json` shows."""
+        about = {
+            "pid": os.getpid(),
+            "protect": {"pid": None, "state": "absent"},
+            "uptime_seconds": round(now - self._started, 1),
+            "version": version(),
+        }
+        return explain.status(self._state(), now) | about

@@ -5,6 +5,7 @@ from pathlib import Path
 
 # As in a worker, and before numpy is loaded: on shared cores threads wait for each other ten times longer than they work.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["PATH"] += ":/usr/sbin:/sbin"  # mkfs and mount, for the tests that cut the power
 
 import pytest
 

@@ -129,6 +129,8 @@ def _(given: i.HelperUp, state: State) -> Iterator[Step]:
     if given.helper not in state.helpers:
         yield records.HelperChanged(given.helper, up=True)
         yield effects.Log("DEBUG", "helper.up", {"helper": given.helper})
+    if given.helper == "scout":
+        yield from (effects.WatchGrowth(task, path, size) for task, (path, size) in state.torn.items())
 
 
 @_steps.register
@@ -202,7 +204,7 @@ def _(given: i.FrameFiled, state: State) -> Iterator[Step]:
         yield records.Done(given.now, task.id, task.entry, given.detail, credited=False)
         yield effects.Log("INFO", "task.done", {"task": task.id, "night": given.detail, "late": True})
         return
-    yield records.Filed(given.task)
+    yield records.Filed(given.task, given.detail if given.outcome == "filed" else "")
     yield effects.Log("INFO" if given.outcome == "filed" else "ERROR", "task.filed", fields)
     if given.outcome == "filed" and task.incomplete:
         yield effects.WatchGrowth(task.id, given.detail, task.entry.size)
@@ -223,6 +225,7 @@ def _(given: i.FrameRestored, _state: State) -> Iterator[Step]:
 
 @_steps.register
 def _(given: i.FrameGrew, state: State) -> Iterator[Step]:
+    yield records.Grown(given.task)
     if given.task not in state.tasks:
         yield effects.Log("INFO", "task.grew", {"task": given.task})
         yield effects.Restore(given.task, request=0)

@@ -195,7 +195,15 @@ class FilingAsked:
 
 @dataclass(frozen=True)
 class Filed:
-    """The frame has left the pool for the archive or the quarantine; the task leaves the state."""
+    """The frame has left the pool for `where` in the archive or the quarantine; the task leaves the state."""
+
+    task: str
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A frame that was discarded as incomplete is not waited for any longer: it has grown."""
 
     task: str
 
@@ -268,6 +276,7 @@ Record = (
     | Discarded
     | FilingAsked
     | Filed
+    | Grown
     | FilingFailed
     | Vanished
     | Hurried

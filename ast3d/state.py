@@ -17,6 +17,9 @@ Phase = Literal["READY", "RUNNING", "FAILED", "DONE", "DISCARDED"]
 PHASES: tuple[Phase, ...] = ("READY", "RUNNING", "FAILED", "DONE", "DISCARDED")
 
 
+TORN_KEPT = 100  # frames that were discarded as incomplete and may grow on
+
+
 @dataclass(frozen=True)
 class Waiting:
     """A pool entry that is not a task yet.  `since`: when it last changed; `asked`: the scout is looking at it."""
@@ -63,6 +66,7 @@ class State:
     places: dict[Place, str] = field(default_factory=dict)
     helpers: set[r.Helper] = field(default_factory=set)  # that are up
     lost: set[r.Helper] = field(default_factory=set)  # that went down and are being started again
+    torn: dict[str, tuple[str, int]] = field(default_factory=dict)  # incomplete, in quarantine: where, how long
     scanned: bool = False
     pool_problems: tuple[str, ...] = ()
     paused_until: float = 0.0
@@ -200,7 +204,17 @@ def _(record: r.FilingFailed, state: State) -> None:
 
 @_apply.register
 def _(record: r.Filed, state: State) -> None:
+    task = state.tasks.get(record.task)
+    if task and task.incomplete and record.where:
+        state.torn[task.id] = (record.where, task.entry.size)
+        for oldest in list(state.torn)[:-TORN_KEPT]:
+            del state.torn[oldest]
     _drop(state, record.task)
+
+
+@_apply.register
+def _(record: r.Grown, state: State) -> None:
+    state.torn.pop(record.task, None)
 
 
 @_apply.register

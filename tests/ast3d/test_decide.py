@@ -96,7 +96,10 @@ def test_a_frame_shorter_than_its_header_says_is_discarded_as_incomplete_and_ret
     assert order.reason == "incomplete: 5000 bytes of the 9000 that its header says"
     doings = node.give(i.FrameFiled(node.now, "a-id", "filed", "/q/a"))
     assert doings == [effects.WatchGrowth("a-id", "/q/a", 5000)]
+    node.give(i.HelperDown(node.now, "scout", "killed"))
+    assert node.give(i.HelperUp(node.now, "scout")) == [effects.WatchGrowth("a-id", "/q/a", 5000)]
     assert node.give(i.FrameGrew(node.now, "a-id")) == [effects.Restore("a-id", request=0)]
+    assert node.state.torn == {}
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "device", "socket"])

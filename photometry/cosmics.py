@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 from photometry.background import UNUSABLE
+from photometry.grow import grow
 from photometry.image import Image
 from photometry.mask import Bit
 
@@ -57,7 +57,7 @@ def find_cosmic_rays(image: Image, stars: NDArray[Any]) -> NDArray[np.bool_]:
         data[struck] = np.minimum.reduce([(first + second) / 2 for first, second in _pairs(data, struck)])
         y, x = y[~sharp], x[~sharp]
     if hit.any():
-        hit = binary_dilation(hit, np.ones((3, 3), np.bool_)) & (image.data > _RIM_SIGMA * sigma) & ~closed
+        hit = grow(hit, 1) & (image.data > _RIM_SIGMA * sigma) & ~closed
     return np.asarray(hit, np.bool_)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, maximum_filter, median_filter, minimum_filter
 
+from photometry.grow import grow
 from photometry.mask import Bit
 
-_SQUARE = np.ones((3, 3), np.bool_)
-_RING = _SQUARE.copy()
+_RING = np.ones((3, 3), np.bool_)
 _RING[1, 1] = False
 
 # Saturation: this many pixels within this fraction of the brightest are a plateau, which no noise makes.
@@ -64,7 +64,7 @@ def find_saturation(data: NDArray[np.float32], usable: NDArray[np.bool_], *, who
 def saturated(data: NDArray[np.float32], level: float) -> NDArray[np.bool_]:
     """Pixels at or above the level, and their neighbours, into which the charge bled."""
     high = data >= level
-    return np.asarray(binary_dilation(high, _SQUARE), np.bool_) if high.any() else high
+    return grow(high, 1) if high.any() else high
 
 
 def bad_columns(data: NDArray[np.float32], usable: NDArray[np.bool_], sigma: float) -> NDArray[np.bool_]:
@@ -83,6 +83,8 @@ def bad_columns(data: NDArray[np.float32], usable: NDArray[np.bool_], sigma: flo
     stuck = np.zeros((blocks, nx), np.bool_)
     for side in (off > limit, off < -limit):
         stuck[:, columns] |= _long_runs(side)
+    if not stuck.any():
+        return bad
     edges = np.minimum(np.arange(ny) // _BLOCK_ROWS, blocks - 1)
     bad[:] = stuck[edges]
     return bad

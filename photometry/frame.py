@@ -215,7 +215,9 @@ def _saturation(
 def _mark_defects(data: NDArray[np.float32], mask: NDArray[np.uint16], sigma: float, notes: list[str]) -> None:
     clean = mask == 0
     lines = defects.bad_columns(data, clean, sigma)
-    lines |= defects.bad_columns(np.ascontiguousarray(data.T), clean.T, sigma).T
+    rows = defects.bad_columns(np.ascontiguousarray(data.T), clean.T, sigma)
+    if rows.any():
+        lines |= rows.T
     columns = defects.mark(mask, lines & clean, Bit.BAD)
     dead, hot = defects.odd_pixels(data, sigma)
     single = defects.mark(mask, dead & (mask == 0), Bit.BAD)

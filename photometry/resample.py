@@ -15,6 +15,7 @@ from photometry.registration import Transform
 EDGE = np.uint16(Bit.EDGE)
 ROWS = 256  # of the science grid at a time
 SPLINE_ORDER = 3
+SPARSE = 5  # every fifth pixel has a plane's median
 MARGIN_PIXELS = 2  # of the template's border that an interpolation cannot use
 
 Plane = NDArray[np.float32]
@@ -25,13 +26,19 @@ def resample(template: Image, filled: Plane, transform: Transform) -> Image:
     """`template` at the places `transform` gives for each science pixel.
 
     filled: the template's data (ny, nx) float32 with its masked pixels replaced by something finite.  Cubic splines for the
-    data; the variance is interpolated linearly, not through squared weights: noise that the interpolation smooths is the
-    same noise on larger scales.  The mask gets the bits of the four pixels round each place.
+    data; the variance is the nearest pixel's, not a sum with squared weights: noise that the interpolation smooths is the
+    same noise on larger scales; where that pixel is masked, the frame's median.  The mask gets the bits of the four pixels
+    round each place.
     """
-    ny, nx = transform.shape
+    (ny, nx), (my, mx) = transform.shape, template.shape
     coefficients = ndimage.spline_filter(filled, order=SPLINE_ORDER, output=np.float32, mode="mirror")
-    variance = np.where(np.isfinite(template.variance) & (template.mask == 0), template.variance, 0).astype(np.float32)
-    weight = (variance > 0).astype(np.float32)
+    known = np.isfinite(template.variance) & (template.variance > 0) & (template.mask == 0)
+    sample = template.variance[::SPARSE, ::SPARSE][known[::SPARSE, ::SPARSE]]
+    typical = float(np.median(sample)) if sample.size else 1.0
+    variance = np.where(known, template.variance, np.float32(typical))
+    bits = template.mask.copy()
+    for low, high in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        bits[low] |= bits[high].copy()
     out = Image(
         data=np.zeros((ny, nx), np.float32),
         variance=np.zeros((ny, nx), np.float32),
@@ -41,7 +48,6 @@ def resample(template: Image, filled: Plane, transform: Transform) -> Image:
         read_noise=template.read_noise,
         saturation=template.saturation,
     )
-    typical = float(np.median(variance[weight > 0])) if weight.any() else 1.0
     for y0 in range(0, ny, ROWS):
         rows = slice(y0, min(y0 + ROWS, ny))
         X, Y, area = _places(transform, rows)
@@ -49,10 +55,8 @@ def resample(template: Image, filled: Plane, transform: Transform) -> Image:
         out.data[rows] = area * ndimage.map_coordinates(
             coefficients, places, order=SPLINE_ORDER, prefilter=False, mode="mirror"
         )
-        share = ndimage.map_coordinates(weight, places, order=1, mode="nearest")
-        total = ndimage.map_coordinates(variance, places, order=1, mode="nearest")
-        out.variance[rows] = area * np.where(share > 0.1, total / np.maximum(share, 0.1), typical)
-        out.mask[rows] = _carried(template.mask, X, Y)
+        out.variance[rows] = area * variance[_indices(Y + 0.5, 0, my - 1), _indices(X + 0.5, 0, mx - 1)]
+        out.mask[rows] = _carried(bits, X, Y)
         out.data[rows][(out.mask[rows] & EDGE) != 0] = 0
     return out
 
@@ -71,11 +75,16 @@ def _places(transform: Transform, rows: slice) -> tuple[Array, Array, Plane]:
     return X[1:-1, 1:-1], Y[1:-1, 1:-1], area.astype(np.float32)
 
 
-def _carried(mask: NDArray[np.uint16], X: Array, Y: Array) -> NDArray[np.uint16]:
-    """The bits of the four template pixels round each place; EDGE beyond the template's usable border."""
-    ny, nx = mask.shape
+def _indices(place: Array, low: int, high: int) -> NDArray[np.int32]:
+    return np.asarray(np.clip(np.nan_to_num(np.floor(place)), low, high), np.int32)
+
+
+def _carried(bits: NDArray[np.uint16], X: Array, Y: Array) -> NDArray[np.uint16]:
+    """The bits of the four template pixels round each place; EDGE beyond the template's usable border.
+
+    bits: those of each template pixel, of the one above, of the one to the right and of the one between these.
+    """
+    ny, nx = bits.shape
     outside = ~((MARGIN_PIXELS <= X) & (nx - 1 - MARGIN_PIXELS >= X) & (MARGIN_PIXELS <= Y) & (ny - 1 - MARGIN_PIXELS >= Y))
-    xi = np.clip(np.nan_to_num(np.floor(X)), 0, nx - 2).astype(np.int32)
-    yi = np.clip(np.nan_to_num(np.floor(Y)), 0, ny - 2).astype(np.int32)
-    bits = mask[yi, xi] | mask[yi, xi + 1] | mask[yi + 1, xi] | mask[yi + 1, xi + 1]
-    return np.asarray(np.where(outside, bits | EDGE, bits), dtype=np.uint16)
+    found = bits[_indices(Y, 0, ny - 2), _indices(X, 0, nx - 2)]
+    return np.asarray(np.where(outside, found | EDGE, found), dtype=np.uint16)

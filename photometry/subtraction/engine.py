@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, signal
+from scipy import signal
 from scipy.spatial import cKDTree
 
 from photometry.errors import SubtractionFailedError, TemplateMismatchError
+from photometry.grow import grow
 from photometry.image import Image
 from photometry.mask import Bit
 from photometry.psf import FWHM_PER_SIGMA, PsfModel, build_psf
@@ -155,7 +156,7 @@ def _bad(side: Side, sigma: float) -> NDArray[np.bool_]:
     """Pixels that must not take part in the fit: holes grown by a kernel's core, and what the frame does not cover."""
     bad = side.filled.holes | ((side.image.mask & np.uint16(Bit.EDGE)) != 0)
     reach = int(np.ceil(2 * sigma))
-    return np.asarray(ndimage.maximum_filter(bad.view(np.uint8), 2 * reach + 1).view(bool)) if reach else bad
+    return grow(bad, reach)
 
 
 def _broadened(psf: PsfModel, kernel: NDArray[np.float64]) -> PsfModel:

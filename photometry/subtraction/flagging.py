@@ -2,8 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from photometry.grow import grow
 from photometry.mask import BAD_BITS, TEMPLATE_SHIFT, Bit
 from photometry.subtraction.convolve import convolve_local
 from photometry.subtraction.halo import halos
@@ -46,7 +46,7 @@ def _edges(bits: NDArray[np.uint16], margin: int) -> NDArray[np.bool_]:
     out[margin:-margin, margin:-margin] = False
     edge = (bits & np.uint16(Bit.EDGE)) != 0
     if edge.any():
-        out |= ndimage.maximum_filter(edge.view(np.uint8), 2 * margin + 1).view(bool)
+        out |= grow(edge, margin)
     return out
 
 

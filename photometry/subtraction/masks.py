@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from photometry.grow import grow
 from photometry.image import Image
 from photometry.mask import Bit
 from photometry.psf import PsfModel
@@ -63,10 +64,7 @@ def doubt_of(data: Plane, holes: NDArray[np.bool_], variance: Plane) -> Plane:
 
 def grown_holes(image: Image, pixels: int) -> NDArray[np.bool_]:
     """Saturated pixels and their neighbours, which are near saturation and no longer linear."""
-    saturated = (image.mask & np.uint16(Bit.SATURATED)) != 0
-    if not saturated.any():
-        return np.asarray(saturated)
-    return np.asarray(ndimage.maximum_filter(saturated.view(np.uint8), 2 * pixels + 1).view(bool))
+    return grow((image.mask & np.uint16(Bit.SATURATED)) != 0, pixels)
 
 
 def _fill_smoothly(data: Plane, holes: NDArray[np.bool_]) -> None:

@@ -35,7 +35,7 @@ def residual_sky(resid: Plane, sigma: Plane, usable: NDArray[np.bool_]) -> Plane
 
 def _clipped_mean(values: Plane, noise: Plane) -> float:
     """Mean of what lies within CLIP_SIGMA of it."""
-    middle = float(np.median(values))
+    middle = float(np.median(values[::4]))
     for _ in range(3):
         near = np.abs(values - middle) < CLIP_SIGMA * noise
         if not near.any():

@@ -30,13 +30,13 @@ NOISE_SHARE = 0.7  # of a direction of the solution that may be put down to the 
 
 @dataclass(frozen=True)
 class Stamps:
-    """What is fitted.  target (s, n, n), basis (s, b, n, n), good (s, n, n) bool, star (s,) bool, u and v (s,): middles.
+    """What is fitted.  target (s, n, n), basis (s, b, n, n) float32, good (s, n, n), star (s,) bool; u, v (s,): middles.
 
     target_sky, source_sky (s,): the blank sky's variance of each frame there.  Fluxes in each frame's own unit.
     """
 
     target: Array
-    basis: Array
+    basis: NDArray[np.float32]
     good: NDArray[np.bool_]
     star: NDArray[np.bool_]
     u: Array

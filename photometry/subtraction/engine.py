@@ -38,6 +38,7 @@ STARS_FOR_ORDER = (0, 10, 25, 200)  # star stamps from which order 0, 1, 2, 3 is
 KERNEL_SIGMAS = 6.0  # half-width of the kernel, in widths of the Gaussian between the PSFs
 LARGEST_KERNEL_HALF = 25  # pixels
 WIDTH_LIMITS = (0.5, 3.0)  # of the score's width in blank sky, beyond which a fit is not believed
+STARS_FOR_CORES = 64  # stars that the PSF is built on where it only fills saturated cores
 COMMON_PIXELS = 2.0  # how far apart one star's places on the two frames may be
 ENOUGH_COMMON = 50  # fewer, in a field of galaxies, may hold hardly a star
 DEFAULT_SETTINGS = SubtractionSettings()
@@ -82,10 +83,10 @@ def _side(image: Image, stars: Stars) -> Side:
 
 def _on_science_grid(template: Image, stars: Stars, transform: Transform) -> Side:
     """The template where the science frame's pixels are; untouched where they agree already."""
-    side = _side(template, stars)
     if transform.identity:
-        return side
-    moved = resample(template, side.filled.data, transform)
+        return _side(template, stars)
+    whole = fill(template, build_psf(template, stars, limit=STARS_FOR_CORES))
+    moved = resample(template, whole.data, transform)
     holes = unusable(replace(moved, variance=np.ones_like(moved.variance)))
     x, y = transform.inverse(stars["x"], stars["y"])
     places = np.zeros(len(stars), dtype=[("x", "f8"), ("y", "f8"), ("flux", "f8")])

@@ -14,6 +14,7 @@ from photometry.psf import polynomial_powers
 from photometry.subtraction.basis import Basis
 
 Array = NDArray[np.float64]
+Single = NDArray[np.float32]
 
 PIXEL_CLIP_SIGMA = 5.0
 PIXEL_CLIP_SHARE = 0.02  # of the local flux
@@ -36,7 +37,7 @@ class Stamps:
     """
 
     target: Array
-    basis: NDArray[np.float32]
+    basis: Single
     good: NDArray[np.bool_]
     star: NDArray[np.bool_]
     u: Array
@@ -109,22 +110,23 @@ def _layout(bases: int, order: int, background_order: int) -> _Layout:
     return _Layout(powers, n, j, (n > 0) & (n < bases))
 
 
-def _columns(stamps: Stamps) -> Array:
+def _columns(stamps: Stamps) -> Single:
     """(s, b + 1, pixels): the basis images and the sky's."""
     s, b = stamps.basis.shape[:2]
-    out = np.ones((s, b + 1, stamps.target[0].size))
+    out = np.ones((s, b + 1, stamps.target[0].size), np.float32)
     out[:, :b] = stamps.basis.reshape(s, b, -1)
     return out
 
 
-def _grams(columns: Array, target: Array, weights: Array) -> tuple[Array, Array, Array]:
+def _grams(columns: Single, target: Array, weights: Array) -> tuple[Array, Array, Array]:
     """Weighted (s, b + 1, b + 1), (s, b + 1), (s,): columns by columns, columns by target, target by target."""
     s = len(columns)
     gram = np.empty((s, columns.shape[1], columns.shape[1]))
     right = np.empty((s, columns.shape[1]))
     for i in range(s):
-        weighted = columns[i] * weights[i]
-        gram[i] = weighted @ columns[i].T
+        plain = columns[i].astype(float)
+        weighted = plain * weights[i]
+        gram[i] = weighted @ plain.T
         right[i] = weighted @ target[i]
     return gram, right, (weights * target**2).sum(axis=1)
 
@@ -189,12 +191,12 @@ def _ridge(matrix: Array, vector: Array, total: float, pixels: float, layout: _L
     return answer
 
 
-def _predict(columns: Array, phi: Array, layout: _Layout, answer: Array) -> tuple[Array, Array]:
+def _predict(columns: Single, phi: Array, layout: _Layout, answer: Array) -> tuple[Array, Array]:
     """Matched source light and sky of each stamp, (s, pixels) each."""
     spread = np.zeros((columns.shape[1], phi.shape[1]))
     spread[layout.n, layout.j] = answer
     mine = phi @ spread.T
-    light = np.matmul(mine[:, None, :-1], columns[:, :-1])[:, 0]
+    light = np.matmul(mine[:, None, :-1].astype(np.float32), columns[:, :-1])[:, 0].astype(float)
     return light, np.broadcast_to(mine[:, -1:], light.shape)
 
 
@@ -215,7 +217,7 @@ def fit(stamps: Stamps, basis: Basis, order: int, background_order: int, noise: 
     layout = _layout(stamps.basis.shape[1], order, background_order)
     phi = np.stack([stamps.u**a * stamps.v**b for a, b in layout.powers], axis=1)
     scale = _first_scale(columns[:, 0], target, good & stamps.star[:, None])
-    light, sky = scale * columns[:, 0], np.zeros(target.shape)
+    light, sky = scale * columns[:, 0].astype(float), np.zeros(target.shape)
     sharpness = float((basis.kernels[0] ** 2).sum())
     clean, keep = good, np.ones(shape[0], bool)
     answer, chi2 = np.zeros(len(layout.n)), np.ones(shape[0])
@@ -248,7 +250,7 @@ def fit(stamps: Stamps, basis: Basis, order: int, background_order: int, noise: 
     return _result(basis, layout, answer, stamps, keep, chi2, order)
 
 
-def _first_scale(lead: Array, target: Array, good: NDArray[np.bool_]) -> float:
+def _first_scale(lead: Single, target: Array, good: NDArray[np.bool_]) -> float:
     """Target over source flux: the median of the star stamps' own ratios."""
     top = np.where(good, lead * target, 0).sum(axis=1)
     bottom = np.where(good, lead**2, 0).sum(axis=1)

@@ -15,7 +15,8 @@ Plane = NDArray[np.float32]
 
 CORE_SIGMA = 50.0  # of a pixel: a saturated one with less of a star's light is a bad column's or was bled into
 BRIGHT_SIGMA = 500.0  # of a pixel: light whose wing beyond the kernel may be seen
-TELLING_SIGMA = 0.25  # an error of that size in a pixel is flagged: it is coherent, and 2 sigma in a score
+TELLING_SIGMA = 0.15  # an error of that size in a pixel is flagged: it is coherent, and one sigma in a score
+RIM_PIXELS = 2  # of the border, whose light says how bright it may be beyond
 
 
 def flags(task: Task, optics: Optics, matched: Plane, resid: Plane, sigma: Plane) -> NDArray[np.uint16]:
@@ -51,8 +52,10 @@ def _edges(bits: NDArray[np.uint16], margin: int) -> NDArray[np.bool_]:
 
 
 def _footprint(filled: Filled, kernel_at: At, half: int, sigma: Plane) -> NDArray[np.bool_]:
-    """Where what was filled shows in the difference by more than TELLING_SIGMA, the holes themselves included."""
-    if not filled.holes.any():
-        return filled.holes
-    error = convolve_local(filled.doubt, lambda x, y: np.abs(kernel_at(x, y)), half)
+    """The holes, and where what was filled or lies beyond the border shows in the difference by TELLING_SIGMA."""
+    doubt = filled.doubt.copy()
+    # beyond the border the kernel sees the mirror image: as wrong as a star that the border cuts is bright there
+    for rim in (np.s_[:RIM_PIXELS], np.s_[-RIM_PIXELS:], np.s_[:, :RIM_PIXELS], np.s_[:, -RIM_PIXELS:]):
+        doubt[rim] = np.maximum(doubt[rim], np.abs(filled.data[rim]))
+    error = convolve_local(doubt, lambda x, y: np.abs(kernel_at(x, y)), half)
     return np.asarray(filled.holes | (error > np.float32(TELLING_SIGMA) * sigma))

@@ -225,3 +225,17 @@ def test_noise_on_a_wing_is_doubted_a_source_on_it_is_not(difference):
         rows = detect_sources(replace(difference, score=score + np.float32(height - score[120, 250] + 2.0) * bump))
         row = rows[np.argmin(np.hypot(rows["x"] - 250, rows["y"] - 120))]
         assert bool(row["flags"] & Doubt.RAISED) == raised
+
+
+def test_a_star_beyond_the_border_is_no_source(skies):
+    """A shifted template has its light, the science frame's grid does not."""
+    science, template = skies.Exposure(5.5), skies.Exposure(3.5, gain=6.0)
+    first, second, mine, other = make_pair(skies, science, template, shift=(20.0, 10.0))
+    x, y, flux = np.array([-2.5, -2.5, 441.5]), np.array([150.0, 300.0, 270.0]), np.full(3, 3e5)
+    for image, exposure, (a, b) in ((first, science, (0, 0)), (second, template, (20, 10))):
+        light = skies.render(x + a, y + b, flux, SHAPE, exposure)
+        image.data[:] += light
+        image.variance[:] += light / image.gain
+    found = detect_sources(subtract(first, second, mine, other))
+    for a, b in zip(x, y, strict=True):
+        assert (np.hypot(found["x"] - a, found["y"] - b) > 20).all()

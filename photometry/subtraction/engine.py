@@ -57,6 +57,8 @@ def subtract(
             f"the frame is {science.shape[1]} x {science.shape[0]} px, its template {template.shape[1]} x"
             f" {template.shape[0]}: use a template of the same size"
         )
+    if np.array_equal(science.data, template.data):
+        raise SubtractionFailedError("the template is the frame itself: give another exposure of the field")
     transform = register(science_stars, template_stars, science.shape, template.shape)
     science_common, template_common = _common(science_stars, template_stars, transform)
     mine = _side(science, science_common)

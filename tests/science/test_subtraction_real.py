@@ -32,8 +32,7 @@ def light_curve(data):
     listed = np.loadtxt(folder / "lc_sanity.txt")[:, 1]
     template = measured(folder / "light" / "AKB13475I0028.fits.fz")
     return {
-        n: (listed[n - 1], difference_of(measured(folder / "light" / f"AKB13475I{n:04d}.fits.fz"), template))
-        for n in EPOCHS
+        n: (listed[n - 1], difference_of(measured(folder / "light" / f"AKB13475I{n:04d}.fits.fz"), template)) for n in EPOCHS
     }
 
 

@@ -199,6 +199,12 @@ def test_frames_that_do_not_belong_together_are_refused(skies, plain):
         subtract(science, other, mine, inside(skies.star_list(x, y, flux)))
 
 
+def test_a_frame_is_not_subtracted_from_itself(plain):
+    science, _, mine, _ = plain
+    with pytest.raises(SubtractionFailedError, match="the template is the frame itself"):
+        subtract(science, replace(science, data=science.data.copy()), mine, mine)
+
+
 def test_a_fully_masked_frame_is_refused_with_a_reason(plain):
     science, template, mine, other = plain
     with pytest.raises(SubtractionFailedError, match="star"):

@@ -39,7 +39,7 @@ class Doubt(IntFlag):
     DIPOLE = 1 << 17  # as much of the other sign beside it: a star that was not where it was
     SHAPE = 1 << 18  # not like the PSF: a residual of a bright star, a trail, an edge
     CUT = 1 << 19  # too much of it is masked to tell
-    RAISED = 1 << 20  # below the threshold without what all its surroundings share: the wing of a bright star
+    RAISED = 1 << 20  # below the threshold without what all its surroundings or its row share: a wing, a streak
 
 
 _ANY_DOUBT = sum(int(doubt) for doubt in Doubt)
@@ -51,7 +51,8 @@ MODEL_SHARE = 0.1  # of the fitted light: how well the PSF is known, pixel by pi
 SEEN_SHARE = 0.6  # of the PSF's light that must be unmasked
 SURROUNDINGS_FWHM = (1.2, 3.0)  # the ring that says what a source stands on
 LEVEL_ERROR = 0.5  # sigmas that the ring's median score may be off by its own noise
-FEWEST_SURROUNDINGS = 50  # pixels
+LINE_ERROR = 1.0  # the same of the three rows or columns through the source
+FEWEST_SURROUNDINGS = 25  # pixels
 DEFAULT_SETTINGS = SubtractionSettings()
 
 
@@ -122,16 +123,26 @@ def _measure(row: np.void, difference: Difference, xi: int, yi: int) -> None:
 
 
 def _raised(difference: Difference, xi: int, yi: int) -> float:
-    """Sigmas of a peak's score that its surroundings have too: their unmasked pixels' median, less its error; >= 0."""
+    """Sigmas of a peak's score that its surroundings have too, all round or along its row or column; >= 0.
+
+    Their unmasked pixels' median, less its error.
+    """
     near, far = (int(np.ceil(factor * difference.psf.fwhm())) for factor in SURROUNDINGS_FWHM)
     box = slice(max(yi - far, 0), yi + far + 1), slice(max(xi - far, 0), xi + far + 1)
     y, x = np.ogrid[: difference.score.shape[0], : difference.score.shape[1]]
-    distance = np.hypot(y[box[0]] - yi, x[:, box[1]] - xi)
-    values = difference.score[box]
-    ring = values[(distance > near) & (distance <= far) & (values != 0)]
-    if ring.size < FEWEST_SURROUNDINGS:
-        return 0.0
-    return max(float(np.sign(difference.score[yi, xi]) * np.median(ring)) - LEVEL_ERROR, 0.0)
+    dy, dx = y[box[0]] - yi, x[:, box[1]] - xi
+    distance = np.hypot(dy, dx)
+    values = np.sign(difference.score[yi, xi]) * difference.score[box]
+    ring = (distance > near) & (distance <= far) & (values != 0)
+    level = 0.0
+    for place, error in (
+        (ring, LEVEL_ERROR),
+        (ring & (np.abs(dy) <= 1), LINE_ERROR),
+        (ring & (np.abs(dx) <= 1), LINE_ERROR),
+    ):
+        if np.count_nonzero(place) >= FEWEST_SURROUNDINGS:
+            level = max(level, float(np.median(values[place])) - error)
+    return level
 
 
 def _cut(difference: Difference, xi: int, yi: int) -> tuple[Array, Array, NDArray[np.bool_]]:

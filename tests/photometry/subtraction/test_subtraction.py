@@ -219,16 +219,17 @@ def test_half_masked_is_still_subtracted(plain):
     assert_truth(result, [new for new in NEW if new[0] > 140])
 
 
-def test_noise_on_a_wing_is_doubted_a_source_on_it_is_not(difference):
-    """What all surroundings have too is no source's."""
+@pytest.mark.parametrize("half_height", [30, 2])
+def test_noise_on_a_wing_or_a_streak_is_doubted_a_source_on_it_is_not(difference, half_height):
+    """What all surroundings, or the row, have too is no source's."""
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     clear = np.abs(difference.score[80:160, 200:300]) < 3.5
     assert clear.mean() > 0.99
     score = difference.score.copy()
-    score += 2.0 * (np.hypot(x - 250, y - 120) < 30)
+    score += 2.5 * ((np.hypot(x - 250, y - 120) < 30) & (np.abs(y - 120) <= half_height))
     bump = np.exp(-0.5 * ((x - 250) ** 2 + (y - 120) ** 2) / 2.0**2).astype(np.float32)
     for height, raised in ((4.2, True), (9.0, False)):
-        rows = detect_sources(replace(difference, score=score + np.float32(height - score[120, 250] + 2.0) * bump))
+        rows = detect_sources(replace(difference, score=score + np.float32(height - score[120, 250] + 2.5) * bump))
         row = rows[np.argmin(np.hypot(rows["x"] - 250, rows["y"] - 120))]
         assert bool(row["flags"] & Doubt.RAISED) == raised
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, ndimage
+from scipy import ndimage
 
-from photometry.psf import polynomial_powers
 from photometry.subtraction.basis import Basis
+from photometry.subtraction.normal import Layout, assemble, layout_of, ridge, unattenuated
 
 Array = NDArray[np.float64]
 Single = NDArray[np.float32]
@@ -23,10 +23,7 @@ STAMP_SHARE = 0.02  # of a star's light that may be left before it counts as unl
 STAMP_CLIP = 4.0  # robust sigmas of the stamps' chi2
 REFITS = 5
 SETTLED_SHARE = 0.002  # of the pixels: when a refit changes fewer, the fit has settled
-SCALE_ORDER = 1
-SPATIAL_FREEDOM = 0.3  # how much less a term of the next degree over the frame is expected to be
 RIDGE_FLOOR = 0.05  # of what the source's noise would add
-NOISE_SHARE = 0.7  # of a direction of the solution that may be put down to the noise of the source
 
 
 @dataclass(frozen=True)
@@ -90,26 +87,6 @@ class Kernel:
         return np.tensordot(np.array([u**a * v**b for a, b in self.powers]), self.planes, axes=1)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Which (basis image, spatial term) each unknown is.  The last basis image is the constant 1: the sky."""
-
-    powers: list[tuple[int, int]]
-    n: NDArray[np.int64]
-    j: NDArray[np.int64]
-    penalised: NDArray[np.bool_]
-
-
-def _layout(bases: int, order: int, background_order: int) -> _Layout:
-    powers = polynomial_powers(max(order, background_order))
-    degree = np.array([a + b for a, b in powers])
-    allowed = np.full(bases + 1, order)
-    allowed[0] = min(order, SCALE_ORDER)
-    allowed[-1] = background_order
-    n, j = np.nonzero(degree[None, :] <= allowed[:, None])
-    return _Layout(powers, n, j, (n > 0) & (n < bases))
-
-
 def _columns(stamps: Stamps) -> Single:
     """(s, b + 1, pixels): the basis images and the sky's."""
     s, b = stamps.basis.shape[:2]
@@ -142,56 +119,7 @@ def _noise_grams(stamps: Stamps, basis: Basis, light: Array, weights: Array, sca
     return out
 
 
-def _unattenuated(matrix: Array, noise: Array) -> Array:
-    """The normal matrix without the noise's share, which would pull the solution towards zero (Fuller 1987).
-
-    Taken out along the directions of matrix^-1 noise, from each at most NOISE_SHARE, so that it stays positive.
-    """
-    jitter = 1e-12 * np.trace(matrix) / len(matrix)
-    lower = np.linalg.cholesky(matrix + jitter * np.eye(len(matrix)))
-    left = linalg.solve_triangular(lower, noise, lower=True)
-    share, directions = np.linalg.eigh(linalg.solve_triangular(lower, left.T, lower=True))
-    turned = lower @ directions
-    return np.asarray((turned * (1 - np.clip(share, 0, NOISE_SHARE))) @ turned.T)
-
-
-def _assemble(gram: Array, right: Array, phi: Array, layout: _Layout) -> tuple[Array, Array]:
-    """The frame's normal equations: Kronecker sums of the stamps' with their places' monomials phi (s, terms)."""
-    s, b = right.shape
-    terms = phi.shape[1]
-    pair = (phi[:, :, None] * phi[:, None, :]).reshape(s, -1)
-    whole = (gram.reshape(s, -1).T @ pair).reshape(b, b, terms, terms)
-    vector = right.T @ phi
-    n, j = layout.n, layout.j
-    return whole[n[:, None], n[None, :], j[:, None], j[None, :]], vector[n, j]
-
-
-def _ridge(matrix: Array, vector: Array, total: float, pixels: float, layout: _Layout, floor: float) -> Array:
-    """Least squares with a ridge on the zero-sum bases, its strength by generalised cross-validation (Golub et al. 1979).
-
-    The strength is at least `floor`: what no star determines stays small, for it would only add the source's noise.
-    """
-    penalised = layout.penalised
-    degree = np.array([a + b for a, b in layout.powers])[layout.j]
-    half = np.where(penalised, SPATIAL_FREEDOM**degree, 1e4)
-    scaled = matrix * half[:, None] * half[None, :]
-    values, vectors = np.linalg.eigh(scaled)
-    values = np.maximum(values, 0)
-    b = vectors.T @ (vector * half)
-    top = values.max() if len(values) else 1.0
-    anchor = float(np.trace(matrix[penalised][:, penalised]) / max(penalised.sum(), 1)) if penalised.any() else top
-    best, answer = np.inf, np.zeros(len(b))
-    for strength in np.maximum(anchor * 10.0 ** np.arange(-9.0, 0.1, 0.5), floor):
-        shrunk = values + strength + 1e-13 * top
-        rss = total - (b**2 * (values + 2 * (shrunk - values)) / shrunk**2).sum()
-        free = (values / shrunk).sum()
-        score = rss / max(pixels - free, 1.0) ** 2
-        if score < best:
-            best, answer = score, half * (vectors @ (b / shrunk))
-    return answer
-
-
-def _predict(columns: Single, phi: Array, layout: _Layout, answer: Array) -> tuple[Array, Array]:
+def _predict(columns: Single, phi: Array, layout: Layout, answer: Array) -> tuple[Array, Array]:
     """Matched source light and sky of each stamp, (s, pixels) each."""
     spread = np.zeros((columns.shape[1], phi.shape[1]))
     spread[layout.n, layout.j] = answer
@@ -214,7 +142,7 @@ def fit(stamps: Stamps, basis: Basis, order: int, background_order: int, noise: 
     columns = _columns(stamps)
     target = stamps.target.reshape(shape[0], -1)
     good = stamps.good.reshape(shape[0], -1)
-    layout = _layout(stamps.basis.shape[1], order, background_order)
+    layout = layout_of(stamps.basis.shape[1], order, background_order)
     phi = np.stack([stamps.u**a * stamps.v**b for a, b in layout.powers], axis=1)
     scale = _first_scale(columns[:, 0], target, good & stamps.star[:, None])
     light, sky = scale * columns[:, 0].astype(float), np.zeros(target.shape)
@@ -227,11 +155,11 @@ def fit(stamps: Stamps, basis: Basis, order: int, background_order: int, noise: 
         gram, right, square = _grams(columns, target, weights)
         alone = _noise_grams(stamps, basis, light, weights, scale, noise)
         for _ in range(4):
-            matrix, vector = _assemble(gram[keep], right[keep], phi[keep], layout)
-            matrix = _unattenuated(matrix, _assemble(alone[keep], right[keep], phi[keep], layout)[0])
+            matrix, vector = assemble(gram[keep], right[keep], phi[keep], layout)
+            matrix = unattenuated(matrix, assemble(alone[keep], right[keep], phi[keep], layout)[0])
             pixels = float(clean[keep].sum())
             floor = RIDGE_FLOOR * float(np.trace(alone[keep].sum(axis=0))) / len(basis.kernels)
-            answer = _ridge(matrix, vector, float(square[keep].sum()), pixels, layout, floor)
+            answer = ridge(matrix, vector, float(square[keep].sum()), pixels, layout, floor)
             light, sky = _predict(columns, phi, layout, answer)
             count = np.maximum(clean.sum(axis=1), 1)
             chi2 = (weights * (target - light - sky) ** 2).sum(axis=1) / count
@@ -286,7 +214,7 @@ def _varying(resid: Array, light: Array, own: Array, through: Array, noise: Nois
     return np.asarray(grown).reshape(len(resid), -1)
 
 
-def _planes(basis: Basis, layout: _Layout, answer: Array, bases: int) -> Array:
+def _planes(basis: Basis, layout: Layout, answer: Array, bases: int) -> Array:
     spread = np.zeros((bases + 1, len(layout.powers)))
     spread[layout.n, layout.j] = answer
     return np.tensordot(spread[:-1].T, basis.kernels, axes=1)
@@ -294,7 +222,7 @@ def _planes(basis: Basis, layout: _Layout, answer: Array, bases: int) -> Array:
 
 def _result(
     basis: Basis,
-    layout: _Layout,
+    layout: Layout,
     answer: Array,
     stamps: Stamps,
     keep: NDArray[np.bool_],

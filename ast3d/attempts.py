@@ -23,6 +23,12 @@ def end(state: State, given: i.WorkerEnded) -> Iterator[Step]:
         yield records.Done(given.now, task.id, task.entry, given.night, credited=False)
         yield effects.Log("INFO", "task.done", {"task": task.id, "night": given.night, "seconds": seconds})
         return
+    if given.changed:
+        yield effects.Sweep(task.id, given.attempt)
+        yield records.Vanished(task.id)
+        yield effects.Look(task.entry.place)
+        yield effects.Log("ERROR", "task.vanished", {"task": task.id, "reason": given.reason})
+        return
     reason = f"{task.signal_reason}; {given.reason}" if task.signal else given.reason
     blame = "frame" if task.signal else given.blame
     failure = Failure(given.attempt, reason, blame, seconds, given.tail)

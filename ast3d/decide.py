@@ -11,7 +11,7 @@ from functools import singledispatch
 
 from ast3d import attempts, effects, intake, records
 from ast3d import inputs as i
-from ast3d.policy import PAUSE_SECONDS, REFILE_SECONDS
+from ast3d.policy import PAUSE_SECONDS, REFILE_LIMIT_SECONDS, REFILE_SECONDS
 from ast3d.state import State, Task
 
 ASKED_AT_ONCE = 1000  # frames that the scout is asked about at once
@@ -197,8 +197,10 @@ def _(given: i.FrameFiled, state: State) -> Iterator[Step]:
         return
     fields = {"task": given.task, "outcome": given.outcome, "detail": given.detail}
     if given.outcome == "failed":
-        yield records.FilingFailed(given.now, given.task, given.detail, given.now + REFILE_SECONDS)
-        yield effects.Log("ERROR", "task.unfiled", fields)
+        pause = min(REFILE_SECONDS * 2.0 ** min(task.unfiled, 10), REFILE_LIMIT_SECONDS)
+        yield records.FilingFailed(given.now, given.task, given.detail, given.now + pause)
+        if given.detail != task.filing_problem:
+            yield effects.Log("ERROR", "task.unfiled", fields)
         return
     if given.outcome == "published":
         yield records.Done(given.now, task.id, task.entry, given.detail, credited=False)
@@ -225,6 +227,10 @@ def _(given: i.FrameRestored, _state: State) -> Iterator[Step]:
 
 @_steps.register
 def _(given: i.FrameGrew, state: State) -> Iterator[Step]:
+    if "porter" not in state.helpers:
+        path, size = state.torn.get(given.task, ("", 0))
+        yield effects.WatchGrowth(given.task, path, size)  # told again at the next look
+        return
     yield records.Grown(given.task)
     if given.task not in state.tasks:
         yield effects.Log("INFO", "task.grew", {"task": given.task})
@@ -234,7 +240,9 @@ def _(given: i.FrameGrew, state: State) -> Iterator[Step]:
 @_steps.register
 def _(given: i.Retry, state: State) -> Iterator[Step]:
     task = state.tasks.get(given.task)
-    if task is None:
+    if task is None and "porter" not in state.helpers:
+        yield effects.Reply(given.request, None, "the porter is being started again; ask once more in a moment")
+    elif task is None:
         yield effects.Restore(given.task, given.request)
     elif task.phase == "FAILED":
         yield records.Hurried(given.now, task.id)

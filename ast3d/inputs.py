@@ -110,7 +110,7 @@ class WorkerProgressed:
 class WorkerEnded:
     """The worker's process is gone.  Published under `night`, or failed for `reason`.
 
-    `retriable` False: trying again cannot help.
+    `retriable` False: trying again cannot help.  `changed`: it was another frame by then than the one that was meant.
     """
 
     now: float
@@ -121,6 +121,7 @@ class WorkerEnded:
     blame: Blame
     retriable: bool
     tail: str
+    changed: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 It is how ast3d finds the workers of an earlier ast3d and learns how a worker ended, whoever was there to listen.
 """
 
+import contextlib
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from ast3d.records import Blame, Entry, Place
 class Account:
     """Who runs which attempt of which frame since when; and, when `ended`, with what result.
 
-    `night` is not empty when the products are published; otherwise `reason`, `blame`, `retriable` and `tail` say why not.
+    `night` is not empty when the products are published; otherwise `reason`, `blame`, `retriable` and `tail` say why not;
+    `changed`: the frame was not, or not any more, the one that was meant.
     """
 
     task: str
@@ -35,6 +38,7 @@ class Account:
     reason: str = ""
     blame: Blame = "frame"
     retriable: bool = True
+    changed: bool = False
     tail: str = ""
 
     @property
@@ -46,9 +50,13 @@ class Account:
         """Whether the very process that began it is alive."""
         return not self.ended and self.boot_id == clock.boot_id() and processes.start_ticks(self.pid) == self.ticks
 
-    def lost(self) -> "Account":
-        """The account of a worker that ended without a word."""
-        return replace(self, ended=True, reason="the worker was killed, or ended without a word", blame="environment")
+    def lost(self, folder: Path) -> "Account":
+        """The account of a worker that ended without a word; `folder` is where it would have written."""
+        reason = "the worker was killed, or ended without a word"
+        with contextlib.suppress(OSError):
+            if os.statvfs(folder).f_bavail == 0:
+                reason = f"no space left for what ast3d remembers in {folder}; make room"
+        return replace(self, ended=True, reason=reason, blame="environment")
 
 
 def account_file(folder: Path, task: str, attempt: int) -> Path:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 PAUSE_SECONDS = 7200.0  # a pause that nobody ends
-REFILE_SECONDS = 10.0  # between attempts to move a frame that could not be moved
+REFILE_SECONDS = 10.0  # until a frame that could not be moved is moved again; doubles
+REFILE_LIMIT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)

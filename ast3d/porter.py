@@ -21,6 +21,7 @@ from ast3d.link import HelperEnd, Message
 from ast3d.records import Entry, Place
 
 WHY = "why.json"
+ALIVE_SECONDS = 5.0
 SAFE = re.compile(r"[A-Za-z0-9_.+-]+")  # what a frame-id is made of
 
 
@@ -30,6 +31,7 @@ class Porter:
     def __init__(self, link: HelperEnd) -> None:
         self.link = link
         self.folders: dict[str, Path] = {}
+        self.told_at = 0.0
         self.orders: dict[str, Callable[[dict[str, Any]], Message | None]] = {
             "archive": self.archive,
             "quarantine": self.quarantine,
@@ -81,7 +83,7 @@ class Porter:
     def filed(self, asked: dict[str, Any], outcome: str, detail: str) -> Message:
         """The answer; what the attempts left is of no use any more, unless the order comes again."""
         if outcome not in ("failed", "published"):
-            for path in self.attempts(asked["task"]):
+            for path in (*self.attempts(asked["task"]), self.folders["state"] / "attempts" / f"{asked['task']}.lock"):
                 remove(path)
         return {"filed": {"task": asked["task"], "outcome": outcome, "detail": detail}}
 
@@ -101,11 +103,17 @@ class Porter:
             return "changed", f"another file is called {escape(name)} now"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            target = move_beside(source, target)
+            target = move_beside(source, target, self.alive)
         except OSError as error:
-            return "failed", one_line(error)
+            return "failed", f"{one_line(error)}, moving it to {escape(str(folder))}"
         remove(source.parent / (name + SIDECAR))
         return "filed", str(target)
+
+    def alive(self) -> None:
+        """During long work: this is not stuck."""
+        if (now := clock.boottime()) - self.told_at > ALIVE_SECONDS:
+            self.told_at = now
+            self.link.send({"pong": 1})
 
     def restore(self, asked: dict[str, Any]) -> Message:
         """From quarantine back into the pool, under the name that the frame had."""
@@ -138,7 +146,8 @@ class Porter:
             if folder.name not in keep:
                 remove(folder)
         for path in (self.folders["state"] / "attempts").glob("*"):
-            if path.stem not in keep:
+            held = path.suffix == ".lock" and any(name.startswith(path.stem + ".") for name in keep)
+            if path.stem not in keep and not held:
                 remove(path)
         return {"tidied": True}
 
@@ -165,12 +174,12 @@ def clear(folder: Path) -> None:
         sync_dir(folder.parent)
 
 
-def move_beside(source: Path, target: Path) -> Path:
+def move_beside(source: Path, target: Path, progress: Callable[[], None]) -> Path:
     """Move to `target`, or beside it where other bytes lie under that name; -> where."""
     candidates = [target, *(target.with_name(f"{target.name}.{n}") for n in range(2, 100))]
     for candidate in candidates:
         try:
-            move_by_link(source, candidate)
+            move_by_link(source, candidate, progress)
         except FileExistsError:
             continue
         return candidate

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 GENERATIONS = 20  # of children of children that are followed
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -34,9 +35,14 @@ def watch(pid: int, ticks: int) -> int | None:
 
 def become_subreaper() -> None:
     """Orphaned descendants become children of this process, so that none escapes its end."""
-    if _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent: int) -> None:
+    """SIGKILL for this process, also after an exec, when its parent ends: nobody would publish what it makes."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended already
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def children(pid: int) -> list[int]:
@@ -72,6 +78,12 @@ def kill_tree(pid: int) -> None:
         if not strays:
             break
     kill_group(pid, signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def end_strays(keep: frozenset[int] = frozenset()) -> int:

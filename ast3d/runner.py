@@ -5,6 +5,8 @@ replaces nothing; or not at all.  However the child ends, killed or not, the att
 not need ast3d, nor the nursery, to be there any more.
 """
 
+import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -22,15 +24,16 @@ from ast3d.order import Order
 from ast3d.records import Blame, Entry, Place
 
 TAIL_BYTES = 2000
+MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM)  # a program says them in words
 FULL_BYTES = 1 << 20  # a disk with less than this is full
 
 
 class AttemptFailedError(Exception):
     """An attempt ended without products, with what ast3d needs to judge it."""
 
-    def __init__(self, reason: str, blame: Blame, *, retriable: bool = True) -> None:
+    def __init__(self, reason: str, blame: Blame, *, retriable: bool = True, changed: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.blame, self.retriable = reason, blame, retriable
+        self.reason, self.blame, self.retriable, self.changed = reason, blame, retriable, changed
 
 
 def main(message: dict[str, Any]) -> None:
@@ -51,7 +54,8 @@ def run(order: Order) -> None:
     """The whole attempt.  Raises OSError where even the account cannot be written."""
     os.setsid()
     processes.become_subreaper()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is for the work; this process tells how that ended
+    asked_to_end: list[int] = []  # SIGTERM is for the work; this process tells how that ended
+    signal.signal(signal.SIGTERM, lambda number, _: asked_to_end.append(number))
     attempts = Path(order.attempts)
     redirect_output(ledger.output_file(attempts, order.task, order.attempt))
     pid = os.getpid()
@@ -61,9 +65,10 @@ def run(order: Order) -> None:
     )  # fmt: skip
     ledger.write(attempts, account)
     try:
-        account = replace(account, ended=True, night=attempt(order, account))
+        account = replace(account, ended=True, night=attempt(order, account, asked_to_end))
     except AttemptFailedError as error:
         account = replace(account, ended=True, reason=error.reason, blame=error.blame, retriable=error.retriable)
+        account = replace(account, changed=error.changed)
     except OSError as error:
         account = replace(account, ended=True, reason=one_line(error), blame="environment")
     except Exception as error:  # noqa: BLE001  this process' outermost frame: the account must say how it ended
@@ -81,27 +86,46 @@ def redirect_output(path: Path) -> None:
     os.close(output)
 
 
-def attempt(order: Order, account: ledger.Account) -> str:
+def attempt(order: Order, account: ledger.Account, asked_to_end: list[int]) -> str:
     """Work and publish; -> the night under which the products stand."""
     frame = open_regular(Path(order.frame))
     if frame is None:
         raise AttemptFailedError(f"{escape(order.name)} cannot be opened for reading", "environment")
-    try:
-        fcntl.flock(frame, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as long as this worker lives, whoever else forgot it
-    except BlockingIOError as error:
-        raise AttemptFailedError("another worker is at this frame already", "environment") from error
+    hold(order)
     if night := published(Path(order.products) / order.telescope, order.task):
         return night
+    require_unchanged(order, frame)
     remove(order.out)
     order.out.mkdir(parents=True)
-    entry = Entry(Place(order.telescope, order.name), order.size, order.mtime_ns)
     report = work.do(order, order.out, frame)
     processes.end_strays()
     seconds = clock.boottime() - account.started
+    require_unchanged(order, frame)
     check(report, order)
-    if frame_id(entry, frame) != order.task or os.fstat(frame).st_size != order.size:
-        raise AttemptFailedError("the frame was changed while it was processed", "frame", retriable=False)
+    if asked_to_end:
+        raise AttemptFailedError("what it had made by then is not whole", "frame")
     return publish(order, report, frame, seconds)
+
+
+def hold(order: Order) -> None:
+    """Be the only worker at this frame as long as this process and its work live, whoever else forgot it."""
+    lock = os.open(Path(order.attempts) / f"{order.task}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise AttemptFailedError("another worker is at this frame already", "environment") from error
+
+
+def require_unchanged(order: Order, frame: int) -> None:
+    """The frame that is open is the one that the order means, and its name, if it still has one, names no other."""
+    about = os.fstat(frame)
+    entry = Entry(Place(order.telescope, order.name), order.size, order.mtime_ns)
+    same = (about.st_size, about.st_mtime_ns) == (order.size, order.mtime_ns) and frame_id(entry, frame) == order.task
+    with contextlib.suppress(FileNotFoundError):
+        named = os.lstat(order.frame)
+        same = same and (named.st_dev, named.st_ino) == (about.st_dev, about.st_ino)
+    if not same:
+        raise AttemptFailedError("the frame was changed, or another took its name", "environment", changed=True)
 
 
 def check(report: work.Ended, order: Order) -> None:
@@ -121,8 +145,10 @@ def check(report: work.Ended, order: Order) -> None:
         raise AttemptFailedError(f"the work was ended by {name}", blame)
     if report.status:
         program = f"pipeline.command {order.command[0]}" if order.command else "photometry"
-        said = tail(Path(order.attempts), order).strip().rpartition("\n")[2]
-        raise AttemptFailedError(f"{program} exited with status {report.status}: {escape_line(said)}", "frame")
+        said = tail(Path(order.attempts), order).strip()
+        of_the_machine = any(os.strerror(number) in said for number in MACHINE_ERRORS)
+        reason = f"{program} exited with status {report.status}: {escape_line(said.rpartition(chr(10))[2])}"
+        raise AttemptFailedError(reason, "environment" if of_the_machine else "frame")
 
 
 def is_full(folder: Path) -> bool:

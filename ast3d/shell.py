@@ -234,8 +234,9 @@ class Shell:
             self.selector.unregister(fd)
             os.close(fd)
         account = ledger.read(ledger.account_file(self.attempts, task, attempt))
-        unknown = ledger.Account(task, attempt, "", "", 0, 0, 0, 0, "", 0.0)
-        self.inputs.append(translate.worker_ended(account or unknown, boottime()))
+        account = account or ledger.Account(task, attempt, "", "", 0, 0, 0, 0, "", 0.0)
+        told = account if account.ended else account.lost(self.attempts)
+        self.inputs.append(translate.worker_ended(told, boottime()))
 
     def look_at_stages(self, now: float) -> None:
         """What stage each running worker says it is in."""

@@ -52,6 +52,7 @@ class Task:
     incomplete: bool = False
     filing: bool = False  # the porter is at it
     filing_problem: str = ""
+    unfiled: int = 0  # how often it could not be moved
 
 
 @dataclass
@@ -199,7 +200,9 @@ def _(record: r.FilingAsked, state: State) -> None:
 
 @_apply.register
 def _(record: r.FilingFailed, state: State) -> None:
-    _change(state, record.task, filing=False, ready_at=record.ready_at, filing_problem=record.reason)
+    if task := state.tasks.get(record.task):
+        _change(state, record.task, filing=False, ready_at=record.ready_at, filing_problem=record.reason,
+                unfiled=task.unfiled + 1)  # fmt: skip
 
 
 @_apply.register

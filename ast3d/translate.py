@@ -31,10 +31,11 @@ def heard(message: Message, now: float) -> i.Input | None:
     return None
 
 
-def worker_ended(account: Account, now: float) -> i.WorkerEnded:
-    """The input that the end of a worker means, by its own account."""
-    told = account if account.ended else account.lost()
-    return i.WorkerEnded(now, told.task, told.attempt, told.night, told.reason, told.blame, told.retriable, told.tail)
+def worker_ended(told: Account, now: float) -> i.WorkerEnded:
+    """The input that the end of a worker means, by its account."""
+    return i.WorkerEnded(
+        now, told.task, told.attempt, told.night, told.reason, told.blame, told.retriable, told.tail, told.changed
+    )
 
 
 def asked(effect: effects.Effect) -> tuple[Helper, Message] | None:

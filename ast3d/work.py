@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ast3d import ledger
+from ast3d import ledger, processes
 from ast3d.common.files import escape
 from ast3d.fitshead import first_headers
 from ast3d.link import encode
@@ -56,10 +56,11 @@ def do(order: Order, out: Path, frame: int) -> Ended:
     Raises OSError where none can be forked.
     """
     receive, send = os.pipe2(os.O_CLOEXEC)
+    runner = os.getpid()
     pid = os.fork()
     if pid == 0:
         os.close(receive)
-        _child(order, out, send)
+        _child(order, out, send, runner)
     os.close(send)
     with os.fdopen(receive, "rb") as pipe:
         said = pipe.read()
@@ -71,12 +72,13 @@ def do(order: Order, out: Path, frame: int) -> Ended:
     return Ended(night, report.get("facts", {}), report.get("failure", {}), code, number, usage)
 
 
-def _child(order: Order, out: Path, report: int) -> None:
+def _child(order: Order, out: Path, report: int, runner: int) -> None:
     """Never returns."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     code = CANNOT_RUN
     try:
+        processes.die_with_parent(runner)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         said = _failed(_command(order, out)) if order.command else _photometry(order, out)
         _write_all(report, encode(said))
@@ -154,7 +156,7 @@ def choose_template(folder: Path, named: str | None) -> tuple[Path | None, list[
         if not path.is_file():
             raise EnvironmentFailedError(f"the template {escape(str(path))} that the configuration names is not there")
         return path, []
-    found = sorted(path for path in folder.glob("*") if path.name.endswith(TEMPLATE_SUFFIXES)) if folder.is_dir() else []
+    found = sorted(path for path in folder.glob("[!.]*") if path.name.endswith(TEMPLATE_SUFFIXES)) if folder.is_dir() else []
     if len(found) == 1:
         return found[0], []
     if found:

@@ -11,7 +11,8 @@ import os
 import secrets
 import shutil
 import stat
-from hashlib import file_digest
+from collections.abc import Callable
+from hashlib import sha256
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
@@ -85,23 +86,24 @@ def rename_noreplace(src: StrPath, dst: StrPath) -> None:
         _rename_without_kernel(src, dst)
 
 
-def move_by_link(src: StrPath, dst: StrPath) -> None:
+def move_by_link(src: StrPath, dst: StrPath, progress: Callable[[], None] = lambda: None) -> None:
     """Move a file without ever overwriting one: link, sync, unlink.  FIFOs and links move as they are.
 
     Across file systems a regular file is copied, synced, read back and compared by sha256 before `src` goes;
     anything else is refused with `EXDEV`.  `FileExistsError` if `dst` exists, unless it holds the same bytes,
     as an interrupted move leaves it: then the move is finished.  A file that takes the name `src` meanwhile stays.
+    `progress` is called now and then while a long copy goes on.
     """
     moving = _identity(src)
     try:
         os.link(src, dst, follow_symlinks=False)
     except FileExistsError:
-        if not _same_content(src, dst):
+        if not _same_content(src, dst, progress):
             raise
     except OSError as error:
         if error.errno not in _CANNOT_LINK:
             raise
-        _copy(src, dst)
+        _copy(src, dst, progress)
     sync_dir(_parent(dst))
     _unlink(src, moving)
     sync_dir(_parent(src))
@@ -193,35 +195,44 @@ def _rename_without_kernel(src: StrPath, dst: StrPath) -> None:
         raise
 
 
-def _same_content(src: StrPath, dst: StrPath) -> bool:
+def _same_content(src: StrPath, dst: StrPath, progress: Callable[[], None]) -> bool:
     a, b = Path(src).lstat(), Path(dst).lstat()
     if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino):
         return True
     if not (stat.S_ISREG(a.st_mode) and stat.S_ISREG(b.st_mode)):
         return False
-    return a.st_size == b.st_size and _sha256(src) == _sha256(dst)
+    return a.st_size == b.st_size and _sha256(src, progress) == _sha256(dst, progress)
 
 
-def _sha256(path: StrPath) -> bytes:
+def _sha256(path: StrPath, progress: Callable[[], None]) -> bytes:
+    digest = sha256()
     with _open_regular(path) as file:
-        return file_digest(file, "sha256").digest()
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            progress()
+    return digest.digest()
 
 
-def _copy(src: StrPath, dst: StrPath) -> None:
-    """`dst` is a synced copy of the regular file `src`, compared with it, with its times and permissions."""
-    temporary = _temporary(_parent(dst))
+def _copy(src: StrPath, dst: StrPath, progress: Callable[[], None]) -> None:
+    """`dst` is a synced copy of the regular file `src`, compared with it, with its times and permissions.
+
+    Until then it is called `.DST.part`, so that the next try takes the place of one that was interrupted.
+    """
+    temporary = _parent(dst) / f".{Path(dst).name}.part"
+    temporary.unlink(missing_ok=True)
     try:
         with _open_regular(src) as source, _create(temporary, 0o600) as target:
             before = os.fstat(source.fileno())
             while chunk := source.read(_CHUNK_BYTES):
                 target.write(chunk)
+                progress()
             target.flush()
             os.fchmod(target.fileno(), stat.S_IMODE(before.st_mode))
             os.utime(target.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
             os.fsync(target.fileno())
             # What is compared below then comes from the disk, not from the cache.
             os.posix_fadvise(target.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        if _sha256(src) != _sha256(temporary):
+        if _sha256(src, progress) != _sha256(temporary, progress):
             raise OSError(errno.EIO, "copy and file differ: still being written?", os.fspath(src))
         rename_noreplace(temporary, dst)
     except BaseException:

@@ -209,7 +209,7 @@ class TestMoveByLink:
     def test_across_file_systems_a_bad_copy_is_no_move(self, tmp_path, elsewhere, monkeypatch):
         (tmp_path / "a").write_bytes(b"1")
         digests = iter([b"one", b"other"])
-        monkeypatch.setattr(files, "_sha256", lambda _: next(digests))
+        monkeypatch.setattr(files, "_sha256", lambda _, _progress: next(digests))
         with pytest.raises(OSError, match="differ"):
             files.move_by_link(tmp_path / "a", elsewhere / "b")
         assert (tmp_path / "a").exists()

@@ -21,7 +21,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount and
 
 
 def config(script: str = ":", soft: float = 60, hard: float = 70) -> str:
-    return COMMAND % script + QUICK + EAGER % (soft, hard)
+    return COMMAND % script.replace("'", "''") + QUICK + EAGER % (soft, hard)
 
 
 def drop(node, name: str = "a.fits", data: bytes = b"frame") -> None:
@@ -175,3 +175,58 @@ def test_telescopes_that_leave_and_come_back(node):
     one.configure(config() + two)
     one.process.send_signal(signal.SIGHUP)
     one.wait(lambda: list((one.root / "archive").glob("other/*/*")), "archived")
+
+
+def test_a_frame_that_is_replaced_while_it_is_processed_is_never_published_under_the_wrong_name(node):
+    one = node(config("while [ ! -e @/go ]; do sleep 0.05; done; cat $0 > $1/copy"))
+    drop(one, data=b"first")
+    one.wait(one.lines, "at work")
+    drop(one, data=b"other")
+    (one.root / "go").touch()
+    one.settled(1)
+    (manifest,) = one.published()
+    facts = json.loads(manifest.read_text())
+    assert facts["frame"]["sha256"] == facts["files"]["copy"]["sha256"]
+    assert (manifest.parent / "copy").read_bytes() == b"other"
+
+
+def test_the_work_ends_with_its_runner_and_never_writes_beside_its_successor(node):
+    one = node(config('for i in 1 2 3 4 5 6 7 8 9 10; do echo $$ >> "$1"/rows; sleep 0.2; done'))
+    drop(one)
+    one.wait(lambda: list((one.root / "products" / ".tmp").glob("*/rows")), "at work")
+    (account,) = (one.root / "state" / "attempts").glob("*.json")
+    runner = json.loads(account.read_text())["pid"]
+    one.stop(signal.SIGKILL)
+    os.kill(runner, signal.SIGKILL)
+    one.start()
+    one.settled(1)
+    (manifest,) = one.published()
+    assert len(set((manifest.parent / "rows").read_text().split())) == 1
+
+
+def test_what_was_made_before_the_soft_limit_is_not_published(node):
+    one = node(config("trap 'exit 0' TERM; echo part > $1/part; while :; do sleep 0.1; done", soft=1, hard=3))
+    drop(one)
+    one.settled(0, 1)
+    assert one.published() == []
+    assert one.discarded()[0]["reason"].startswith("exceeded the soft limit of 1 s")
+
+
+def test_a_program_that_says_that_the_disk_is_full_does_not_blame_the_frame(node):
+    one = node(config("[ -e @/go ] || { touch @/go; echo 'write: No space left on device' >&2; exit 1; }"))
+    drop(one)
+    one.settled(1)
+    assert "blame=environment" in one.log()
+
+
+def test_a_retry_while_the_porter_is_away_is_answered(node):
+    one = node(config("exit 1"))
+    drop(one)
+    one.settled(0, 1)
+    task = one.discarded()[0]["task"]
+    one.configure(config())
+    one.process.send_signal(signal.SIGHUP)
+    one.wait(lambda: one.log().count("config.read") == 2, "configured anew")
+    subprocess.run(["pkill", "-KILL", "-P", str(one.process.pid), "-f", "ast3d.porter"], check=True)
+    one.wait(lambda: one.ctl("retry", task).returncode == 0, "retried")
+    one.settled(1)

@@ -126,8 +126,8 @@ def resume(layout: Layout, options: argparse.Namespace) -> Answer:
 
 
 def _not_running(error: NotRunningError, options: argparse.Namespace) -> str:
-    start = "ast3d" if options.root is None else f"ast3d --root {options.root}"
-    return f"ast3d is {error}; start it with `{start}`"
+    given = [f"--{name} {value}" for name in ("root", "config") if (value := getattr(options, name)) is not None]
+    return f"ast3d is {error}; start it with `{' '.join(['ast3d', *given])}`"
 
 
 def _ask(layout: Layout, options: argparse.Namespace, verb: str, args: dict[str, Any], timeout_seconds: float = 5.0) -> Any:

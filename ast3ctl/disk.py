@@ -52,7 +52,7 @@ def archived(layout: Layout, telescope: str, night: str, task: str) -> Path | No
     """The raw frame of a published task."""
     try:
         names = sorted(os.listdir(layout.archive / telescope / night))
-    except OSError:
+    except (OSError, ValueError):  # a damaged manifest's night may not even be a name
         return None
     found = [name for name in names if name == task or name.startswith(task + ".")]
     return layout.archive / telescope / night / found[0] if found else None

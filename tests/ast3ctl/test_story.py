@@ -1,6 +1,6 @@
 import json
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ast3ctl.disk import Finished
@@ -19,6 +19,7 @@ values = st.recursive(
 
 
 @settings(max_examples=300, deadline=None)
+@example({"night": "\0"}, "DONE")
 @given(st.dictionaries(st.sampled_from(KEYS), values, max_size=6), st.sampled_from(["DONE", "DISCARDED"]))
 def test_whatever_the_file_holds_it_is_told_in_printable_lines(tmp_path_factory, facts, state):
     folder = tmp_path_factory.getbasetemp() / "task"

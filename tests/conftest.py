@@ -8,6 +8,12 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["PATH"] += ":/usr/sbin:/sbin"  # mkfs and mount, for the tests that cut the power
 
 import pytest
+from hypothesis import settings
+
+# CI tries the same examples each time, so that it judges the change; by hand and in the long run new ones are tried.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 ROOT = Path(__file__).resolve().parent.parent
 

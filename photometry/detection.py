@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from photometry.background import UNUSABLE
+from photometry.errors import EnvironmentFailedError
 from photometry.image import Image
 from photometry.mask import Bit
 from photometry.settings import Settings
@@ -144,7 +145,11 @@ def _extract(
         try:
             limit = threshold * factor
             objects = sep.extract(window, limit, err=noise, mask=hidden, minarea=_SMALLEST_AREA, deblend_cont=contrast)
-        except Exception:  # noqa: BLE001, S112  sep raises bare Exception, only for what this ladder is for
+        except MemoryError as error:
+            raise EnvironmentFailedError("not enough memory to find the sources") from error
+        except Exception as error:
+            if type(error) is not Exception:  # sep gives up with a bare Exception; anything else is a fault
+                raise
             continue
         return objects, rung > 0
     return None, True

@@ -53,7 +53,7 @@ def _decode(raw: RawImage, max_megapixels: float) -> tuple[NDArray[Any], fits.He
                 _inherit(header, fits.Header.fromstring(raw.primary))
     except (MemoryError, PhotometryError):
         raise
-    except Exception as error:
+    except Exception as error:  # astropy meets hostile bytes, in memory only, with types of its own, private ones too
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise BadFrameError(f"damaged FITS: {reason}") from error
     if any("hecksum" in str(warning.message) for warning in caught):

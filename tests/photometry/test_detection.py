@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 from photometry import detection
 from photometry.background import subtract_background
 from photometry.detection import FLAG_COARSE, FLAG_MASKED, FLAG_SATURATED, detect, flag_masked
+from photometry.errors import EnvironmentFailedError
 from photometry.mask import Bit
 from photometry.settings import Settings
 
@@ -78,6 +79,17 @@ def test_an_extractor_that_gives_up_costs_depth_not_the_frame(make_sky, monkeypa
 
     monkeypatch.setattr(detection.sep, "extract", hopeless)
     assert len(found(sky)) == 0
+
+
+@pytest.mark.parametrize(("fault", "told"), [(MemoryError(), EnvironmentFailedError), (TypeError("a bug"), TypeError)])
+def test_only_what_sep_gives_up_on_is_taken_for_a_crowd(make_sky, monkeypatch, fault, told):
+    def broken(*_args, **_options):
+        raise fault
+
+    sky = make_sky(stars=5)
+    monkeypatch.setattr(detection.sep, "extract", broken)
+    with pytest.raises(told):
+        found(sky)
 
 
 def test_sep_really_gives_up_on_a_crowd_and_the_ladder_holds():

@@ -7,8 +7,8 @@ from typing import Literal
 from ast3d import effects, records
 from ast3d import inputs as i
 from ast3d.policy import Policy, backoff
-from ast3d.records import Failure
-from ast3d.state import State, Task
+from ast3d.state import State
+from ast3d.task import Failure, Task
 
 Step = records.Record | effects.Effect
 

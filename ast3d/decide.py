@@ -12,7 +12,8 @@ from functools import singledispatch
 from ast3d import attempts, effects, intake, records
 from ast3d import inputs as i
 from ast3d.policy import PAUSE_SECONDS, REFILE_LIMIT_SECONDS, REFILE_SECONDS
-from ast3d.state import State, Task
+from ast3d.state import State
+from ast3d.task import Task
 
 ASKED_AT_ONCE = 1000  # frames that the scout is asked about at once
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ast3d.records import Entry, Failure, Place
+from ast3d.task import Entry, Failure, Place
 
 Level = Literal["DEBUG", "INFO", "ERROR", "FATAL"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ast3d.fitshead import bytes_promised
 from ast3d.frameid import frame_id
-from ast3d.records import Entry, FileKind
+from ast3d.task import Entry, FileKind
 
 SIDECAR = ".done"  # NAME.done says that NAME is whole
 

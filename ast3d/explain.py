@@ -5,7 +5,8 @@ from typing import Any
 
 from ast3d import attempts, intake
 from ast3d.common.files import escape
-from ast3d.state import State, Task, Waiting
+from ast3d.state import State, Waiting
+from ast3d.task import Task
 
 
 def status(state: State, now: float) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import re
 from hashlib import sha256
 
-from ast3d.records import Entry
+from ast3d.task import Entry
 
 EDGE_BYTES = 64 * 1024
 STEM_LENGTH = 64

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ast3d.policy import Policy
-from ast3d.records import Blame, Entry, Helper, Place, Sighting
+from ast3d.records import Helper
+from ast3d.task import Blame, Entry, Place, Sighting
 
 
 @dataclass(frozen=True)

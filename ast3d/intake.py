@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from ast3d import effects, records
 from ast3d import inputs as i
 from ast3d.policy import Policy
-from ast3d.records import Entry, Sighting
 from ast3d.state import State, Waiting
+from ast3d.task import Entry, Sighting
 
 Step = records.Record | effects.Effect
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ast3d import processes
 from ast3d.common import clock
 from ast3d.common.files import write_durable
-from ast3d.records import Blame, Entry, Place
+from ast3d.task import Blame, Entry, Place
 
 
 @dataclass(frozen=True)

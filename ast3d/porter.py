@@ -18,7 +18,7 @@ from ast3d.common.files import escape, move_by_link, one_line, remove, sync_dir,
 from ast3d.entry import SIDECAR, identify, published
 from ast3d.frameid import suffix
 from ast3d.link import HelperEnd, Message
-from ast3d.records import Entry, Place
+from ast3d.task import Entry, Place
 
 WHY = "why.json"
 ALIVE_SECONDS = 5.0

@@ -1,63 +1,17 @@
 """What happened, as facts: the only things that change the state.  `ast3d.state.apply` folds them.
 
-A record says what was decided, never how; `now` is CLOCK_BOOTTIME seconds.  Names are str with surrogate escapes.
+A record says what was decided, never how; `now` is CLOCK_BOOTTIME seconds.  Durable records are written to the relog before
+anything is done that rests on them, and folded again by the next ast3d.  Volatile ones say what this ast3d sees of the
+pools, its helpers and its configuration; the next one looks anew.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ast3d.policy import Policy
+from ast3d.task import Blame, Breaker, Entry, Failure, Place, Sighting, Task
 
-Blame = Literal["frame", "environment"]
-FileKind = Literal["regular", "fifo", "link", "device", "socket"]
-Arrival = Literal["listed", "renamed", "done"]
 Helper = Literal["scout", "porter", "nursery"]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a frame lies in the task pool."""
-
-    telescope: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A pool entry as it was when it was looked at; another size or mtime is another file."""
-
-    place: Place
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """What one look at a pool entry showed.
-
-    `needs` is the number of bytes that its FITS headers promise, 0 where they promise nothing;
-    `arrival` is how it came: a rename that was observed, a sidecar NAME.done, or merely listed.
-    """
-
-    entry: Entry
-    kind: FileKind
-    arrival: Arrival
-    needs: int
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why one attempt did not end in published products.  `counts`: it was the frame's fault."""
-
-    attempt: int
-    reason: str
-    blame: Blame
-    seconds: float
-    tail: str
-
-    @property
-    def counts(self) -> bool:
-        return self.blame == "frame"
 
 
 @dataclass(frozen=True)
@@ -101,11 +55,12 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Started:
-    """An attempt was handed to the nursery: RUNNING."""
+    """An attempt was handed to the nursery: RUNNING.  `solo`: no other may run beside it."""
 
     now: float
     task: str
     attempt: int
+    solo: bool = False
 
 
 @dataclass(frozen=True)
@@ -260,28 +215,93 @@ class Scanned:
     problems: tuple[str, ...]
 
 
-Record = (
-    Configured
-    | Seen
-    | Asked
-    | Unseen
+@dataclass(frozen=True)
+class Began:
+    """An ast3d has begun, knowing what the records before this one say; another boot id: the machine was down."""
+
+    now: float
+    boot_id: str
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """ast3d ends because it was asked to: should the machine go down next, that is no power cut."""
+
+
+@dataclass(frozen=True)
+class Suspected:
+    """A frame may be what brings the machine down; `alone`: at how many power cuts it was the only one at work."""
+
+    task: str
+    alone: int
+
+
+@dataclass(frozen=True)
+class BreakerOpened:
+    """Too many frames failed in the same way, or a probe did: one probe may start at `breaker.probe_at`."""
+
+    breaker: Breaker
+
+
+@dataclass(frozen=True)
+class BreakerClosed:
+    """A frame was processed: the machine is well."""
+
+
+@dataclass(frozen=True)
+class RelogChanged:
+    """The relog cannot be written, for `problem`; or, if that is empty, can be again."""
+
+    problem: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A part of a snapshot: the task as it was when this was written."""
+
+    task: Task
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The end of a snapshot: what is known beside the tasks.
+
+    With it, all records before the sequence number `first` are needless: each task was Kept, or came, after it.
+    """
+
+    first: int
+    boot_id: str
+    stopped: bool
+    done: int
+    discarded: int
+    paused_until: float
+    breaker: Breaker | None
+    causes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    torn: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+
+Durable = (
+    Began
+    | Stopped
     | Accepted
     | Started
     | Adopted
-    | Spawned
-    | Progressed
     | Signalled
     | Failed
     | Done
     | Discarded
-    | FilingAsked
+    | Suspected
+    | BreakerOpened
+    | BreakerClosed
     | Filed
-    | Grown
     | FilingFailed
+    | Grown
     | Vanished
     | Hurried
     | Paused
     | Resumed
-    | HelperChanged
-    | Scanned
+    | Kept
+    | Totals
 )
+Volatile = Configured | Seen | Asked | Unseen | Spawned | Progressed | FilingAsked | HelperChanged | Scanned | RelogChanged
+Record = Durable | Volatile

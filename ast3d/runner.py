@@ -21,7 +21,7 @@ from ast3d.common.files import escape, one_line, remove, rename_noreplace, sync_
 from ast3d.entry import open_regular, published
 from ast3d.frameid import frame_id
 from ast3d.order import Order
-from ast3d.records import Blame, Entry, Place
+from ast3d.task import Blame, Entry, Place
 
 TAIL_BYTES = 2000
 MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM)  # a program says them in words

@@ -20,7 +20,7 @@ from inotify_simple import INotify, flags
 from ast3d.common.clock import boottime
 from ast3d.entry import SIDECAR, identify, kind_of, open_regular, promised, published
 from ast3d.link import HelperEnd
-from ast3d.records import Arrival, Entry, FileKind, Place
+from ast3d.task import Arrival, Entry, FileKind, Place
 
 EVENTS = (
     flags.CREATE | flags.CLOSE_WRITE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.DELETE_SELF | flags.MOVE_SELF

@@ -11,16 +11,17 @@ from typing import Any, Literal
 
 from ast3d import records as r
 from ast3d.policy import Policy
-from ast3d.records import Blame, Entry, Failure, Place, Sighting
+from ast3d.task import Breaker, Phase, Place, Sighting, Task
 
-Phase = Literal["READY", "RUNNING", "FAILED", "DONE", "DISCARDED"]
 PHASES: tuple[Phase, ...] = ("READY", "RUNNING", "FAILED", "DONE", "DISCARDED")
-
-
 TORN_KEPT = 100  # frames that were discarded as incomplete and may grow on
+CAUSES_KEPT = 20  # of failures that are the machine's, since a frame was processed
+
+Patience = Literal["none", "settle", "incomplete"]  # how long an entry that does not change is waited for
+PATIENCES: tuple[Patience, ...] = ("none", "settle", "incomplete")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """A pool entry that is not a task yet.  `since`: when it last changed; `asked`: the scout is looking at it."""
 
@@ -28,40 +29,32 @@ class Waiting:
     since: float
     asked: bool = False
 
+    @property
+    def patience(self) -> Patience:
+        """What is no regular file, and what arrived by a rename or with a sidecar, is not waited for.
 
-@dataclass(frozen=True)
-class Task:
-    """A frame on its way.  DONE and DISCARDED last only until the frame has left the pool."""
-
-    id: str
-    entry: Entry
-    phase: Phase
-    since: float
-    ready_at: float
-    attempt: int = 0
-    pid: int = 0
-    stage: str = ""
-    progress_at: float = 0.0
-    signal: Literal["", "TERM", "KILL"] = ""
-    signal_reason: str = ""
-    signal_at: float = 0.0
-    failures: tuple[Failure, ...] = ()
-    night: str = ""
-    reason: str = ""
-    blame: Blame = "frame"
-    incomplete: bool = False
-    filing: bool = False  # the porter is at it
-    filing_problem: str = ""
-    unfiled: int = 0  # how often it could not be moved
+        A frame that is shorter than its header says is given its time however it arrived.
+        """
+        if self.sighting.kind != "regular":
+            return "none"
+        if self.sighting.entry.size < self.sighting.needs:
+            return "incomplete"
+        return "settle" if self.sighting.arrival == "listed" else "none"
 
 
 @dataclass
 class State:
-    """Everything that decisions rest on.  `phases` indexes `tasks`, each phase in the order of entering it."""
+    """Everything that decisions rest on.
+
+    `phases` indexes `tasks`, each phase in the order of entering it; `queues` indexes the part of `waiting` that nobody
+    has been asked about and whose place no task holds, in the order of coming.
+    """
 
     policy: Policy = field(default_factory=Policy)
     configuration_problem: str = ""
     waiting: dict[Place, Waiting] = field(default_factory=dict)
+    queues: dict[Patience, dict[Place, None]] = field(default_factory=lambda: {patience: {} for patience in PATIENCES})
+    asked: int = 0  # of those waiting
     tasks: dict[str, Task] = field(default_factory=dict)
     phases: dict[Phase, dict[str, None]] = field(default_factory=lambda: {phase: {} for phase in PHASES})
     places: dict[Place, str] = field(default_factory=dict)
@@ -70,9 +63,14 @@ class State:
     torn: dict[str, tuple[str, int]] = field(default_factory=dict)  # incomplete, in quarantine: where, how long
     scanned: bool = False
     pool_problems: tuple[str, ...] = ()
+    relog_problem: str = ""
     paused_until: float = 0.0
     done: int = 0
     discarded: int = 0
+    boot_id: str = ""
+    stopped: bool = False  # the last ast3d ended on purpose
+    breaker: Breaker | None = None
+    causes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # the machine's failures -> the tasks they hit
 
     def within(self, *phases: Phase) -> Iterator[Task]:
         """The tasks in some phases."""
@@ -97,13 +95,46 @@ def _(record: r.Configured, state: State) -> None:
 
 
 @_apply.register
+def _(record: r.Began, state: State) -> None:
+    """What the earlier ast3d saw is forgotten; under another boot id every deadline is due now."""
+    for place in list(state.waiting):
+        _put(state, place, None)
+    state.helpers, state.lost, state.scanned, state.pool_problems = set(), set(), False, ()
+    for task in list(state.within("DONE", "DISCARDED")):
+        _change(state, task.id, filing=False)
+    if record.boot_id != state.boot_id:
+        _survive_reboot(state, record.now)
+    state.boot_id, state.stopped = record.boot_id, False
+
+
+def _survive_reboot(state: State, now: float) -> None:
+    for task in list(state.tasks.values()):
+        cut = task.phase == "RUNNING" and not state.stopped
+        _change(state, task.id, since=now, ready_at=now, progress_at=now, signal_at=now, cut=cut)
+    state.paused_until = min(state.paused_until, now)
+    if state.breaker:
+        state.breaker = replace(state.breaker, since=now, probe_at=now)
+
+
+@_apply.register
+def _(_record: r.Stopped, state: State) -> None:
+    state.stopped = True
+
+
+@_apply.register
+def _(record: r.RelogChanged, state: State) -> None:
+    state.relog_problem = record.problem
+
+
+@_apply.register
 def _(record: r.HelperChanged, state: State) -> None:
     (state.helpers.add if record.up else state.helpers.discard)(record.helper)
     (state.lost.discard if record.up else state.lost.add)(record.helper)
     if record.up:
         return
     if record.helper == "scout":  # what it was asked goes with it
-        state.waiting = {place: replace(entry, asked=False) for place, entry in state.waiting.items()}
+        for place in [place for place, entry in state.waiting.items() if entry.asked]:
+            _put(state, place, replace(state.waiting[place], asked=False))
     elif record.helper == "porter":
         for task in list(state.within("DONE", "DISCARDED")):
             _change(state, task.id, filing=False)
@@ -117,18 +148,18 @@ def _(record: r.Scanned, state: State) -> None:
 
 @_apply.register
 def _(record: r.Seen, state: State) -> None:
-    state.waiting[record.sighting.entry.place] = Waiting(record.sighting, record.now)
+    _put(state, record.sighting.entry.place, Waiting(record.sighting, record.now))
 
 
 @_apply.register
 def _(record: r.Asked, state: State) -> None:
-    if record.place in state.waiting:
-        state.waiting[record.place] = replace(state.waiting[record.place], asked=True)
+    if entry := state.waiting.get(record.place):
+        _put(state, record.place, replace(entry, asked=True))
 
 
 @_apply.register
 def _(record: r.Unseen, state: State) -> None:
-    state.waiting.pop(record.place, None)
+    _put(state, record.place, None)
 
 
 @_apply.register
@@ -145,7 +176,7 @@ def _(record: r.Adopted, state: State) -> None:
 @_apply.register
 def _(record: r.Started, state: State) -> None:
     _change(state, record.task, phase="RUNNING", since=record.now, attempt=record.attempt, pid=0, stage="",
-            progress_at=record.now, signal="", signal_reason="", filing=False)  # fmt: skip
+            progress_at=record.now, signal="", signal_reason="", solo=record.solo, cut=False)  # fmt: skip
 
 
 @_apply.register
@@ -167,8 +198,29 @@ def _(record: r.Signalled, state: State) -> None:
 @_apply.register
 def _(record: r.Failed, state: State) -> None:
     if task := state.tasks.get(record.task):
-        _change(state, record.task, phase="FAILED", since=record.now, ready_at=record.ready_at, pid=0,
+        _change(state, record.task, phase="FAILED", since=record.now, ready_at=record.ready_at, pid=0, cut=False,
                 reason=record.failure.reason, failures=(*task.failures, record.failure))  # fmt: skip
+        if cause := record.failure.cause:
+            hit = dict.fromkeys((*state.causes.pop(cause, ()), record.task))
+            state.causes[cause] = tuple(hit)[-CAUSES_KEPT:]
+            for oldest in list(state.causes)[:-CAUSES_KEPT]:
+                del state.causes[oldest]
+
+
+@_apply.register
+def _(record: r.Suspected, state: State) -> None:
+    _change(state, record.task, suspect=True, alone=record.alone)
+
+
+@_apply.register
+def _(record: r.BreakerOpened, state: State) -> None:
+    state.breaker = record.breaker
+
+
+@_apply.register
+def _(_record: r.BreakerClosed, state: State) -> None:
+    state.breaker = None
+    state.causes = {}
 
 
 @_apply.register
@@ -182,6 +234,8 @@ def _(record: r.Done, state: State) -> None:
     state.discarded -= state.tasks[record.task].phase == "DISCARDED"  # a late success
     _change(state, record.task, phase="DONE", filing=False, since=record.now, ready_at=record.now, pid=0, night=record.night)
     state.done += not record.credited
+    if not record.credited:
+        state.causes = {}
 
 
 @_apply.register
@@ -235,14 +289,42 @@ def _(_record: r.Resumed, state: State) -> None:
     state.paused_until = 0.0
 
 
+@_apply.register
+def _(record: r.Kept, state: State) -> None:
+    _add(state, record.task)
+
+
+@_apply.register
+def _(record: r.Totals, state: State) -> None:
+    state.boot_id, state.stopped = record.boot_id, record.stopped
+    state.done, state.discarded = record.done, record.discarded
+    state.paused_until, state.breaker = record.paused_until, record.breaker
+    state.causes, state.torn = dict(record.causes), dict(record.torn)
+
+
+def _put(state: State, place: Place, entry: Waiting | None) -> None:
+    """What waits at a place from now on, None for nothing."""
+    if before := state.waiting.pop(place, None):
+        state.asked -= before.asked
+    for queue in state.queues.values():
+        queue.pop(place, None)
+    if entry:
+        state.waiting[place] = entry
+        state.asked += entry.asked
+        if not entry.asked and place not in state.places:
+            state.queues[entry.patience][place] = None
+
+
 def _add(state: State, task: Task) -> None:
     _drop(state, task.id)
+    if holder := state.places.get(task.entry.place):
+        _drop(state, holder)
     state.tasks[task.id] = task
     state.phases[task.phase][task.id] = None
     state.places[task.entry.place] = task.id
     waiting = state.waiting.get(task.entry.place)
-    if waiting and waiting.sighting.entry == task.entry:
-        del state.waiting[task.entry.place]
+    if waiting:
+        _put(state, task.entry.place, None if waiting.sighting.entry == task.entry else waiting)
 
 
 def _ensure(state: State, record: r.Done | r.Discarded) -> None:
@@ -265,3 +347,5 @@ def _drop(state: State, task_id: str) -> None:
         del state.phases[task.phase][task_id]
         if state.places.get(task.entry.place) == task_id:
             del state.places[task.entry.place]
+            if waiting := state.waiting.get(task.entry.place):
+                _put(state, task.entry.place, waiting)

@@ -7,7 +7,8 @@ from ast3d import inputs as i
 from ast3d.common.files import escape
 from ast3d.ledger import Account
 from ast3d.link import Message
-from ast3d.records import Entry, Helper, Place, Sighting
+from ast3d.records import Helper
+from ast3d.task import Entry, Place, Sighting
 
 
 def heard(message: Message, now: float) -> i.Input | None:

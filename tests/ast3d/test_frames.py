@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ast3d.fitshead import bytes_promised, first_headers
 from ast3d.frameid import EDGE_BYTES, frame_id, safe_stem, suffix
-from ast3d.records import Entry, Place
+from ast3d.task import Entry, Place
 from ast3d.work import night_of_plain
 
 

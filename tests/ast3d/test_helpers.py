@@ -16,8 +16,8 @@ from ast3d.common import files
 from ast3d.frameid import frame_id
 from ast3d.link import HelperEnd, LineReader, encode
 from ast3d.porter import Porter
-from ast3d.records import Entry, Place
 from ast3d.scout import Scout
+from ast3d.task import Entry, Place
 
 PATIENCE_SECONDS = 20
 

@@ -7,12 +7,13 @@ they are shown.  Every function raises the `OSError` of the call that failed, wi
 import contextlib
 import ctypes
 import errno
+import hashlib
 import os
+import re
 import secrets
 import shutil
 import stat
 from collections.abc import Callable
-from hashlib import sha256
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +27,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _CANNOT_RENAME_NOREPLACE = {errno.ENOSYS, errno.EINVAL}  # an old kernel or C library; NFS and some FUSE
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
 _CHUNK_BYTES = 1 << 20
+_ASIDE = re.compile(r"\.([0-9a-f]+)-([0-9a-f]+)-[0-9a-f]+\.aside")  # the moved file's device and inode; anything
 _SHOWN = frozenset(range(0x21, 0x7F)) - frozenset(b"%\"'\\`")
 
 
@@ -109,6 +111,39 @@ def move_by_link(src: StrPath, dst: StrPath, progress: Callable[[], None] = lamb
     sync_dir(_parent(src))
 
 
+def sha256(path: StrPath, progress: Callable[[], None] = lambda: None) -> bytes:
+    """Of a whole regular file; `EXDEV` for anything else.  `progress` is called now and then."""
+    digest = hashlib.sha256()
+    with _open_regular(path) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            progress()
+    return digest.digest()
+
+
+def put_back(folder: StrPath) -> None:
+    """End the moves out of `folder` that were cut short: the file that was to move goes, any other returns.
+
+    Where a file has taken its name meanwhile, it gets a new one with the same suffix.  What cannot be put back stays aside.
+    """
+    with contextlib.suppress(OSError):
+        for match in filter(None, map(_ASIDE.fullmatch, os.listdir(folder))):
+            _put_back(Path(folder) / match[0], (int(match[1], 16), int(match[2], 16)))
+
+
+def _put_back(aside: Path, moved: tuple[int, int]) -> None:
+    with contextlib.suppress(OSError):
+        for path in list(aside.iterdir()):
+            if _identity(path) == moved:
+                path.unlink()
+                continue
+            try:
+                rename_noreplace(path, aside.parent / path.name)
+            except FileExistsError:
+                rename_noreplace(path, aside.parent / (secrets.token_hex(8) + "".join(path.suffixes[-2:])))
+        aside.rmdir()
+
+
 def remove(path: Path) -> None:
     """A file, link or folder that is of no use any more; what cannot be removed stays."""
     with contextlib.suppress(OSError):
@@ -131,13 +166,22 @@ def _identity(path: StrPath) -> tuple[int, int]:
 
 
 def _unlink(path: StrPath, expected: tuple[int, int]) -> None:
-    """Remove the name of one file and of no other: it is set aside first, and put back if it is another's by now."""
-    aside = _temporary(_parent(path))
-    Path(path).rename(aside)
-    if _identity(aside) == expected:
-        aside.unlink()
-    else:
-        rename_noreplace(aside, path)
+    """Remove the name of one file and of no other: it is set aside first, and put back if it is another's by now.
+
+    Aside is a hidden folder, in which it keeps its name whatever its length: see `put_back`.
+    """
+    folder = _parent(path) / f".{expected[0]:x}-{expected[1]:x}-{secrets.token_hex(4)}.aside"
+    folder.mkdir(0o700)
+    aside = folder / Path(path).name
+    try:
+        Path(path).rename(aside)
+        if _identity(aside) == expected:
+            aside.unlink()
+        else:
+            rename_noreplace(aside, path)
+    finally:
+        with contextlib.suppress(OSError):  # it holds a file that could not be put back
+            folder.rmdir()
 
 
 def _raise(error: OSError) -> None:
@@ -201,16 +245,7 @@ def _same_content(src: StrPath, dst: StrPath, progress: Callable[[], None]) -> b
         return True
     if not (stat.S_ISREG(a.st_mode) and stat.S_ISREG(b.st_mode)):
         return False
-    return a.st_size == b.st_size and _sha256(src, progress) == _sha256(dst, progress)
-
-
-def _sha256(path: StrPath, progress: Callable[[], None]) -> bytes:
-    digest = sha256()
-    with _open_regular(path) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            progress()
-    return digest.digest()
+    return a.st_size == b.st_size and sha256(src, progress) == sha256(dst, progress)
 
 
 def _copy(src: StrPath, dst: StrPath, progress: Callable[[], None]) -> None:
@@ -232,7 +267,7 @@ def _copy(src: StrPath, dst: StrPath, progress: Callable[[], None]) -> None:
             os.fsync(target.fileno())
             # What is compared below then comes from the disk, not from the cache.
             os.posix_fadvise(target.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        if _sha256(src, progress) != _sha256(temporary, progress):
+        if sha256(src, progress) != sha256(temporary, progress):
             raise OSError(errno.EIO, "copy and file differ: still being written?", os.fspath(src))
         rename_noreplace(temporary, dst)
     except BaseException:

@@ -179,6 +179,46 @@ class TestMoveByLink:
         assert (tmp_path / "link2").readlink() == Path("nowhere")
         assert len(list(tmp_path.iterdir())) == 2
 
+    @pytest.mark.parametrize("newcomer", [b"", b"new"])
+    @pytest.mark.parametrize("name", ["a.fits", "n" * 250 + ".fits"])
+    def test_a_move_that_was_killed_is_ended_and_a_file_that_took_the_name_comes_back(
+        self, tmp_path, monkeypatch, newcomer, name
+    ):
+        pool, archive = tmp_path / "pool", tmp_path / "archive"
+        pool.mkdir()
+        archive.mkdir()
+        (pool / name).write_bytes(b"old")
+        link, rename = os.link, Path.rename
+
+        def link_and_another_takes_the_name(*args, **how):
+            link(*args, **how)
+            if newcomer:
+                (tmp_path / "x").write_bytes(newcomer)
+                (tmp_path / "x").rename(pool / name)
+
+        def killed(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "link", link_and_another_takes_the_name)
+        monkeypatch.setattr(Path, "rmdir", killed)
+        monkeypatch.setattr(Path, "rename", lambda a, b: (rename(a, b), killed() if a.parent == pool else None))
+        with pytest.raises(KeyboardInterrupt):
+            files.move_by_link(pool / name, archive / "a")
+        monkeypatch.undo()
+        assert not (pool / name).exists()
+        files.put_back(pool)
+        assert {p.name: p.read_bytes() for p in pool.iterdir()} == ({name: newcomer} if newcomer else {})
+        assert (archive / "a").read_bytes() == b"old"
+
+    def test_what_returns_replaces_nothing(self, tmp_path):
+        aside = tmp_path / ".1-2-3.aside"
+        aside.mkdir()
+        (aside / "a.fits").write_bytes(b"first")
+        (tmp_path / "a.fits").write_bytes(b"second")
+        files.put_back(tmp_path)
+        assert sorted(p.read_bytes() for p in tmp_path.iterdir()) == [b"first", b"second"]
+        assert all(p.suffix == ".fits" for p in tmp_path.iterdir())
+
     def test_across_file_systems(self, tmp_path, elsewhere):
         source = tmp_path / "a"
         source.write_bytes(os.urandom(3_000_001))
@@ -209,7 +249,7 @@ class TestMoveByLink:
     def test_across_file_systems_a_bad_copy_is_no_move(self, tmp_path, elsewhere, monkeypatch):
         (tmp_path / "a").write_bytes(b"1")
         digests = iter([b"one", b"other"])
-        monkeypatch.setattr(files, "_sha256", lambda _, _progress: next(digests))
+        monkeypatch.setattr(files, "sha256", lambda _, _progress: next(digests))
         with pytest.raises(OSError, match="differ"):
             files.move_by_link(tmp_path / "a", elsewhere / "b")
         assert (tmp_path / "a").exists()

@@ -2,10 +2,12 @@
 
 A frame is moved by link and unlink, never over another.  Before it moves, its id is made anew from its bytes: if another
 file has taken its name, that stays where it is.  Each order can be given twice; what was done already is found done.
+What an earlier porter left in the middle of a move is put right when this one is told the folders.
 """
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import sys
@@ -13,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ast3d import bundle
 from ast3d.common import clock
-from ast3d.common.files import escape, move_by_link, one_line, remove, sync_dir, unescape, write_durable
+from ast3d.common.files import escape, move_by_link, one_line, put_back, remove, sync_dir, unescape, write_durable
 from ast3d.entry import SIDECAR, identify, published
 from ast3d.frameid import suffix
 from ast3d.link import HelperEnd, Message
@@ -31,11 +34,13 @@ class Porter:
     def __init__(self, link: HelperEnd) -> None:
         self.link = link
         self.folders: dict[str, Path] = {}
+        self.fingerprint = ""  # of the code and configuration that are at work
         self.told_at = 0.0
         self.orders: dict[str, Callable[[dict[str, Any]], Message | None]] = {
             "archive": self.archive,
             "quarantine": self.quarantine,
             "restore": self.restore,
+            "reconsider": self.reconsider,
             "sweep": self.sweep,
             "tidy": self.tidy,
         }
@@ -51,6 +56,10 @@ class Porter:
         verb, asked = next(iter(message.items()))
         if verb == "folders":
             self.folders = {name: Path(path) for name, path in asked.items()}
+            for pool in self.folders["incoming"].glob("*"):
+                put_back(pool)
+        elif verb == "fingerprint":
+            self.fingerprint = asked
         elif verb == "ping":
             self.link.send({"pong": asked})
         elif (answer := self.orders[verb](asked)) is not None:
@@ -61,17 +70,16 @@ class Porter:
         return self.filed(asked, *self.file(asked, self.folders["archive"] / asked["telescope"] / asked["night"]))
 
     def quarantine(self, asked: dict[str, Any]) -> Message:
-        """Into quarantine/TELESCOPE/FRAME-ID/, with why.json and what each attempt said; unless its products stand."""
+        """Into quarantine/TELESCOPE/FRAME-ID/, with why.json and what is needed to try again; unless its products stand."""
         task = asked["task"]
         if night := published(self.folders["products"] / asked["telescope"], task):
             return self.filed(asked, "published", night)
         folder = self.folders["quarantine"] / asked["telescope"] / task
         why = asked["why"] | {"name": escape(asked["name"]), "telescope": asked["telescope"], "discarded": clock.stamp()}
+        why["fingerprint"] = self.fingerprint
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for path in self.attempts(task):
-                if path.suffix == ".out":
-                    shutil.copyfile(path, folder / path.name)
+            self.bundle(asked, folder)
             write_durable(folder / WHY, json.dumps(why, indent=1).encode())
         except OSError as error:
             return self.filed(asked, "failed", one_line(error))
@@ -79,6 +87,18 @@ class Porter:
         if outcome in ("changed", "vanished"):
             clear(folder)
         return self.filed(asked, outcome, detail)
+
+    def bundle(self, asked: dict[str, Any], folder: Path) -> None:
+        """Into the folder: what each attempt said, and what the last one was given."""
+        last: Path | None = None
+        for path in self.attempts(asked["task"]):
+            if path.suffix == ".out":
+                shutil.copyfile(path, folder / path.name)
+            elif path.suffix == bundle.SUFFIX and (last is None or number(path) > number(last)):
+                last = path
+        source = self.folders["incoming"] / asked["telescope"] / asked["name"]
+        if last and (order := bundle.completed(last, source, self.alive)):
+            write_durable(folder / bundle.NAME, order)
 
     def filed(self, asked: dict[str, Any], outcome: str, detail: str) -> Message:
         """The answer; what the attempts left is of no use any more, unless the order comes again."""
@@ -117,23 +137,42 @@ class Porter:
 
     def restore(self, asked: dict[str, Any]) -> Message:
         """From quarantine back into the pool, under the name that the frame had."""
-        task, answer = asked["task"], {"task": asked["task"], "request": asked["request"]}
-        if not SAFE.fullmatch(task):
-            return {"restored": answer | {"problem": "that is no frame-id"}}
-        found = sorted(self.folders["quarantine"].glob(f"*/{task}/{WHY}"))
-        if not found:
-            return {"restored": answer | {"problem": f"no task {task}, neither at work nor in quarantine"}}
+        task, problem = asked["task"], "that is no frame-id"
+        if SAFE.fullmatch(task):
+            found = sorted(self.folders["quarantine"].glob(f"*/{task}/{WHY}"))
+            problem = self.bring_back(found[0]) if found else f"no task {task}, neither at work nor in quarantine"
+        return {"restored": {"task": task, "request": asked["request"], "problem": problem}}
+
+    def bring_back(self, path: Path) -> str:
+        """-> what is wrong, or an empty string; `path` is the frame's why.json."""
+        folder, task = path.parent, path.parent.name
         try:
-            why = json.loads(found[0].read_bytes())
-            name = unescape(why["name"])
-            pool, folder = self.folders["incoming"] / why["telescope"], found[0].parent
-            move_by_link(folder / (task + suffix(name)), pool / name)
+            why = told(path)
+            name, pool = unescape(why["name"]), self.folders["incoming"] / why["telescope"]
+            put_back(folder)
+            if not self.was_brought_back(folder, Place(why["telescope"], name)):
+                move_by_link(folder / (task + suffix(name)), pool / name, self.alive)
             clear(folder)
         except FileExistsError:
-            return {"restored": answer | {"problem": f"the pool holds another {escape(name)}; move that first"}}
+            return f"the pool holds another {escape(name)}; move that first"
         except (OSError, ValueError, KeyError) as error:
-            return {"restored": answer | {"problem": f"{task}: {one_line(error)}"}}
-        return {"restored": answer | {"problem": ""}}
+            return f"{task}: {one_line(error)}"
+        return ""
+
+    def was_brought_back(self, folder: Path, place: Place) -> bool:
+        """Whether an earlier order has moved the very frame already, and was cut short before it cleared the folder."""
+        here, there = folder / (folder.name + suffix(place.name)), self.folders["incoming"] / place.telescope / place.name
+        if os.path.lexists(here) or not os.path.lexists(there):
+            return False
+        return identify(there, Entry(place, there.lstat().st_size, 0)) == folder.name
+
+    def reconsider(self, _: dict[str, Any]) -> None:
+        """Back into the pool with every frame that was tried by other code, or under another configuration, than today's."""
+        for path in sorted(self.folders["quarantine"].glob(f"*/*/{WHY}")):
+            self.alive()
+            if tried_otherwise(path, self.fingerprint):
+                answer = {"task": path.parent.name, "request": 0, "problem": self.bring_back(path)}
+                self.link.send({"restored": answer})
 
     def sweep(self, asked: dict[str, Any]) -> None:
         """Remove what an attempt left half-written."""
@@ -152,7 +191,7 @@ class Porter:
         return {"tidied": True}
 
     def attempts(self, task: str) -> list[Path]:
-        """The files of a task's attempts: TASK.N.out, .json, .stage."""
+        """The files of a task's attempts: TASK.N.out, .json, .stage, .order."""
         return [path for path in sorted((self.folders["state"] / "attempts").glob(f"{task}.*.*")) if is_attempt(path, task)]
 
 
@@ -161,10 +200,36 @@ def is_attempt(path: Path, task: str) -> bool:
     return path.stem.removeprefix(task + ".").isdecimal()
 
 
+def number(path: Path) -> int:
+    """The attempt that a file of an attempt belongs to."""
+    return int(path.stem.rpartition(".")[2])
+
+
+def told(path: Path) -> dict[str, Any]:
+    """A why.json; OSError or ValueError."""
+    why = json.loads(path.read_bytes())
+    if not isinstance(why, dict):
+        raise ValueError(f"{path.name} is damaged")  # noqa: TRY004  as one that is cut off
+    return why
+
+
+def tried_otherwise(path: Path, fingerprint: str) -> bool:
+    """Whether a why.json tells of attempts at a whole frame under another fingerprint."""
+    try:
+        why = told(path)
+        return bool(why["attempts"]) and not why["incomplete"] and why.get("fingerprint") != fingerprint
+    except (OSError, ValueError, KeyError):
+        return False
+
+
 def clear(folder: Path) -> None:
     """Remove a quarantine folder that holds no frame any more; with a frame in it, nothing is removed."""
     task = folder.name
-    own = [path for path in folder.iterdir() if path.name == WHY or (path.suffix == ".out" and is_attempt(path, task))]
+    own = [
+        path
+        for path in folder.iterdir()
+        if path.name in (WHY, bundle.NAME) or (path.suffix == ".out" and is_attempt(path, task))
+    ]
     if len(own) < len(list(folder.iterdir())):
         return
     for path in own:

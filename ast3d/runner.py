@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ast3d import ledger, processes, work
-from ast3d.common import clock
+from ast3d.common import clock, program
 from ast3d.common.files import escape, one_line, remove, rename_noreplace, sync_dir, sync_tree
 from ast3d.entry import open_regular, published
 from ast3d.frameid import frame_id
@@ -90,6 +90,7 @@ def attempt(order: Order, account: ledger.Account, asked_to_end: list[int]) -> s
     """Work and publish; -> the night under which the products stand."""
     frame = open_regular(Path(order.frame))
     if frame is None:
+        require_there(order)
         raise AttemptFailedError(f"{escape(order.name)} cannot be opened for reading", "environment")
     hold(order)
     if night := published(Path(order.products) / order.telescope, order.task):
@@ -116,6 +117,14 @@ def hold(order: Order) -> None:
         raise AttemptFailedError("another worker is at this frame already", "environment") from error
 
 
+def require_there(order: Order) -> None:
+    """Raise for a frame that somebody took out of the pool: nothing failed.  OSError where the pool does not say."""
+    try:
+        os.lstat(order.frame)
+    except FileNotFoundError as error:
+        raise AttemptFailedError("the frame has left the pool", "environment", changed=True) from error
+
+
 def require_unchanged(order: Order, frame: int) -> None:
     """The frame that is open is the one that the order means, and its name, if it still has one, names no other."""
     about = os.fstat(frame)
@@ -139,15 +148,14 @@ def check(report: work.Ended, order: Order) -> None:
         failure = report.failure
         raise AttemptFailedError(failure["reason"], failure["blame"], retriable=failure["retriable"])
     if report.signal:
-        name = signal.Signals(report.signal).name
         # SIGKILL is how the kernel ends who takes too much memory; what ast3d itself kills, it judges itself
         blame: Blame = "environment" if report.signal == signal.SIGKILL else "frame"
-        raise AttemptFailedError(f"the work was ended by {name}", blame)
+        raise AttemptFailedError(program.ended_by(report.signal), blame)
     if report.status:
-        program = f"pipeline.command {order.command[0]}" if order.command else "photometry"
-        said = tail(Path(order.attempts), order).strip()
+        what = f"pipeline.command {order.command[0]}" if order.command else "photometry"
+        said = tail(Path(order.attempts), order)
         of_the_machine = any(os.strerror(number) in said for number in MACHINE_ERRORS)
-        reason = f"{program} exited with status {report.status}: {escape_line(said.rpartition(chr(10))[2])}"
+        reason = program.exited(what, report.status, said)
         raise AttemptFailedError(reason, "environment" if of_the_machine else "frame")
 
 
@@ -173,7 +181,7 @@ def publish(order: Order, report: work.Ended, frame: int, seconds: float) -> str
         "frame": {"bytes": order.size, "sha256": work.sha256(frame)},
         "pipeline": order.command or "photometry",
         "usage": report.usage,
-        "versions": work.versions(),
+        "versions": work.VERSIONS,
         "configuration": {"photometry": order.photometry, "template": order.template},
         **report.facts,
     }
@@ -206,8 +214,3 @@ def tail(attempts: Path, order: Order) -> str:
             return file.read(TAIL_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""
-
-
-def escape_line(text: str) -> str:
-    """One line that a terminal survives."""
-    return "".join(char if char.isprintable() else "?" for char in text)[:300]

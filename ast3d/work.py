@@ -7,7 +7,6 @@ status and what it leaves in its folder.
 import contextlib
 import json
 import os
-import platform
 import resource
 import signal
 import sys
@@ -15,12 +14,13 @@ import traceback
 import zlib
 from dataclasses import dataclass, field
 from hashlib import sha256 as sha256_of
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ast3d import ledger, processes
+from ast3d import bundle, ledger, processes
+from ast3d.common import program
 from ast3d.common.files import escape
+from ast3d.common.versions import versions
 from ast3d.fitshead import first_headers
 from ast3d.link import encode
 from ast3d.order import Order
@@ -28,6 +28,7 @@ from ast3d.order import Order
 if TYPE_CHECKING:
     from astropy.io.fits import Header
 
+VERSIONS = versions()  # as they were loaded: one that is installed later does not work here
 CANNOT_RUN = 127  # the status of a child that could not even exec
 TEMPLATE_SUFFIXES = (".fits", ".fits.gz", ".fits.fz")
 CHUNK_BYTES = 1 << 20
@@ -94,22 +95,13 @@ def _child(order: Order, out: Path, report: int, runner: int) -> None:
 
 def _command(order: Order, out: Path) -> str:
     """Become the program; returns only what was wrong where that is impossible."""
-    places = {"{frame}": order.frame, "{out}": str(out), "{telescope}": order.telescope}
-    argv = [_fill(word, places) for word in order.command]
+    argv = program.fill(order.command, order.frame, str(out), order.telescope)
+    bundle.note(order, None, VERSIONS)
     os.chdir(out)
     try:
         os.execvp(argv[0], argv)
     except OSError as error:
-        return f"pipeline.command {argv[0]}: {error.strerror}; correct the configuration"
-
-
-def _fill(word: str, places: dict[str, str]) -> str:
-    """A name that itself contains {out} stays as it is: each place is filled once, from the left."""
-    for mark, value in places.items():
-        before, found, behind = word.partition(mark)
-        if found:
-            return _fill(before, places) + value + _fill(behind, places)
-    return word
+        return program.not_runnable(argv[0], error)
 
 
 def _failed(reason: str) -> dict[str, Any]:
@@ -127,6 +119,7 @@ def _photometry(order: Order, out: Path) -> dict[str, Any]:
     stages = ledger.stage_file(Path(order.attempts), order.task, order.attempt)
     try:
         template, notes = choose_template(Path(order.templates), order.template)
+        bundle.note(order, template, VERSIONS)
         settings = Settings.from_dict(order.photometry)
         done = process(
             Path(order.frame), out, template_path=template, kept_templates=Path(order.kept_templates),
@@ -204,17 +197,6 @@ def sha256(fd: int) -> str:
         digest.update(chunk)
         offset += len(chunk)
     return digest.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Of what made the products."""
-    found = {"python": platform.python_version()}
-    for name in ("ast3", "numpy", "scipy", "sep", "astropy", "numba"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -1,5 +1,6 @@
 """The scout and the porter, spoken to as ast3d speaks to them."""
 
+import hashlib
 import json
 import os
 import socket
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ast3d import bundle, ledger, runner
 from ast3d.common import files
 from ast3d.frameid import frame_id
 from ast3d.link import HelperEnd, LineReader, encode
+from ast3d.order import Order
 from ast3d.porter import Porter
 from ast3d.scout import Scout
 from ast3d.task import Entry, Place
@@ -31,6 +34,7 @@ class Peer:
         self.sock.settimeout(PATIENCE_SECONDS)
         self.reader = LineReader()
         self.heard = []
+        self.pings = 0
         self.thread = threading.Thread(target=self.serve, args=(make(HelperEnd(theirs.detach())),), daemon=True)
         self.thread.start()
 
@@ -53,8 +57,10 @@ class Peer:
 
     def sync(self):
         """Everything that the helper said until now has been heard."""
-        self.tell(ping=1)
-        self.wait_for("pong")
+        self.pings += 1
+        self.tell(ping=f"ping {self.pings}")
+        while self.wait_for("pong") != f"ping {self.pings}":
+            continue  # a sign of life during long work
 
     def close(self):
         self.sock.close()
@@ -281,6 +287,133 @@ def test_quarantine_and_restore(porter, pool, tmp_path, name):
     assert not folder.exists()
 
 
+def quarantine(porter, order: dict, **why) -> None:
+    """As a frame is discarded that was tried once."""
+    tried = {"reason": "torn", "attempts": [{"attempt": 1}], "incomplete": False}
+    porter.tell(quarantine=order | {"why": tried | why})
+    assert porter.wait_for("filed")["outcome"] == "filed"
+
+
+def test_a_discarded_frame_has_all_that_its_last_attempt_was_given(porter, pool, tmp_path):
+    given = put(pool)
+    template = tmp_path / "t.fits"
+    template.write_bytes(b"template")
+    attempts = tmp_path / "state" / "attempts"
+    for attempt in (9, 10):
+        order = Order(
+            **given, attempt=attempt, frame=str(pool / "a.fits"), templates=str(tmp_path), template=None, products="/p",
+            attempts=str(attempts), kept_templates="/k", command=["run", "{frame}"], photometry={"gain": attempt},
+        )  # fmt: skip
+        bundle.note(order, template, {"numpy": "2.0"})
+    quarantine(porter, given)
+    folder = tmp_path / "quarantine" / "t" / given["task"]
+    facts = json.loads((folder / "order.json").read_bytes())
+    assert (facts["attempt"], facts["photometry"], facts["command"]) == (10, {"gain": 10}, ["run", "{frame}"])
+    assert facts["frame"] == {"path": str(pool / "a.fits"), "bytes": 3, "sha256": hashlib.sha256(b"abc").hexdigest()}
+    assert facts["template"]["sha256"] == hashlib.sha256(b"template").hexdigest()
+    assert (facts["versions"], facts["host"]) == ({"numpy": "2.0"}, os.uname().nodename)
+    assert facts["environment"]["PATH"] == os.environ["PATH"]
+    assert list(attempts.iterdir()) == []
+    porter.tell(restore={"task": given["task"], "request": 0})
+    assert porter.wait_for("restored")["problem"] == ""
+    assert not folder.exists()
+
+
+def test_a_template_that_was_replaced_before_the_frame_was_discarded_is_not_taken_for_the_attempts(porter, pool, tmp_path):
+    given = put(pool)
+    template, attempts = tmp_path / "t.fits", tmp_path / "state" / "attempts"
+    template.write_bytes(b"template")
+    order = Order(**given, attempt=1, frame="/f", templates="", template=None, products="/p", attempts=str(attempts),
+                  kept_templates="/k", command=[], photometry={})  # fmt: skip
+    bundle.note(order, template, {})
+    template.write_bytes(b"another template")
+    quarantine(porter, given)
+    facts = json.loads((tmp_path / "quarantine" / "t" / given["task"] / "order.json").read_bytes())
+    assert facts["template"]["sha256"] is None
+
+
+def test_a_torn_note_of_the_order_keeps_no_frame_from_the_quarantine(porter, pool, tmp_path):
+    given = put(pool)
+    (tmp_path / "state" / "attempts" / f"{given['task']}.1.order").write_text('{"task": "a')
+    quarantine(porter, given)
+    names = {path.name for path in (tmp_path / "quarantine" / "t" / given["task"]).iterdir()}
+    assert names == {"why.json", given["task"] + ".fits"}
+
+
+def test_a_note_of_the_order_is_no_account_and_is_tidied_like_one(porter, tmp_path):
+    attempts = tmp_path / "state" / "attempts"
+    for name in ("a-1.1.order", "b-2.1.order"):
+        (attempts / name).write_text("{}")
+    assert ledger.read_all(attempts) == []
+    porter.tell(tidy={"keep": ["b-2.1"]})
+    porter.wait_for("tidied")
+    assert [path.name for path in attempts.iterdir()] == ["b-2.1.order"]
+
+
+def test_what_was_tried_by_other_code_comes_back(porter, pool):
+    porter.tell(fingerprint="then")
+    tried = put(pool, "tried.fits")
+    quarantine(porter, tried)
+    quarantine(porter, put(pool, "short.fits"), incomplete=True)
+    quarantine(porter, put(pool, "refused.fits"), attempts=[])
+    porter.tell(reconsider={})
+    porter.sync()
+    assert not [message for message in porter.heard if "restored" in message]
+    porter.tell(fingerprint="now")
+    quarantine(porter, put(pool, "today.fits"))
+    porter.tell(reconsider={})
+    assert porter.wait_for("restored") == {"task": tried["task"], "request": 0, "problem": ""}
+    porter.sync()
+    assert not [message for message in porter.heard if "restored" in message]
+    assert [path.name for path in pool.iterdir()] == ["tried.fits"]
+
+
+def test_what_is_older_than_fingerprints_or_damaged_is_reconsidered_or_left(porter, pool, tmp_path):
+    older, damaged, blocked = (put(pool, name) for name in ("older.fits", "damaged.fits", "blocked.fits"))
+    for order in (older, damaged, blocked):
+        quarantine(porter, order)
+    folder = tmp_path / "quarantine" / "t"
+    why = folder / older["task"] / "why.json"
+    facts = json.loads(why.read_bytes())
+    del facts["fingerprint"]
+    why.write_text(json.dumps(facts))
+    (folder / damaged["task"] / "why.json").write_text("[]")
+    (pool / "blocked.fits").write_bytes(b"another")
+    porter.tell(fingerprint="now")
+    porter.tell(reconsider={})
+    answers = {one["task"]: one["problem"] for one in (porter.wait_for("restored"), porter.wait_for("restored"))}
+    assert answers.keys() == {older["task"], blocked["task"]}
+    assert answers[older["task"]] == ""
+    assert "another blocked.fits" in answers[blocked["task"]]
+    assert (folder / damaged["task"] / (damaged["task"] + ".fits")).read_bytes() == b"abc"
+
+
+def test_a_restore_that_was_cut_short_is_ended_by_the_next(porter, pool, tmp_path):
+    order = put(pool)
+    quarantine(porter, order)
+    folder = tmp_path / "quarantine" / "t" / order["task"]
+    frame = folder / (order["task"] + ".fits")
+    os.link(frame, pool / "a.fits")
+    about = frame.stat()
+    aside = folder / f".{about.st_dev:x}-{about.st_ino:x}-0.aside"
+    aside.mkdir()
+    frame.rename(aside / frame.name)
+    porter.tell(restore={"task": order["task"], "request": 0})
+    assert porter.wait_for("restored")["problem"] == ""
+    assert (pool / "a.fits").read_bytes() == b"abc"
+    assert not folder.exists()
+
+
+def test_what_a_killed_porter_had_set_aside_comes_back_to_the_pool(porter, pool, tmp_path):
+    porter.sync()
+    aside = pool / ".1-2-3.aside"
+    aside.mkdir()
+    (aside / "new.fits").write_bytes(b"new")
+    porter.tell(folders={"incoming": str(tmp_path / "incoming")})
+    porter.sync()
+    assert [path.name for path in pool.iterdir()] == ["new.fits"]
+
+
 def test_restore_never_replaces_and_knows_what_it_does_not_have(porter, pool):
     order = put(pool)
     porter.tell(quarantine=order | {"why": {}})
@@ -317,6 +450,24 @@ def test_tidy_removes_what_nobody_runs(porter, tmp_path):
     porter.wait_for("tidied")
     assert [path.name for path in (tmp_path / "products" / ".tmp").iterdir()] == ["b-2.1"]
     assert [path.name for path in (tmp_path / "state" / "attempts").iterdir()] == ["b-2.1.json"]
+
+
+def attempt_at(frame: Path) -> runner.AttemptFailedError:
+    """How an attempt at a frame that it cannot open ends."""
+    order = Order(
+        task="a-1", attempt=1, telescope="t", name=frame.name, size=3, mtime_ns=1, frame=str(frame), templates="",
+        template=None, products="", attempts="", kept_templates="", command=["true"], photometry={},
+    )  # fmt: skip
+    with pytest.raises(runner.AttemptFailedError) as raised:
+        runner.attempt(order, ledger.Account("a-1", 1, "t", frame.name, 3, 1, 1, 1, "", 0.0), [])
+    return raised.value
+
+
+def test_a_frame_that_is_not_in_the_pool_any_more_is_gone_and_not_failed(pool):
+    assert attempt_at(pool / "gone.fits").changed
+    (pool / "link.fits").symlink_to("/etc/passwd")
+    assert not attempt_at(pool / "link.fits").changed
+    assert attempt_at(pool / "link.fits").blame == "environment"
 
 
 def test_helpers_end_when_ast3d_is_gone():

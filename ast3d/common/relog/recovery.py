@@ -1,0 +1,142 @@
+"""All segments of a folder: their records in order, each once, and what is damaged or missing.
+
+Nothing on the disk makes `read` raise.  Whatever was acknowledged is among the entries or in `Report.missing`, as long as
+each segment has lost no more than two sectors, one stretch, or its end.  The report may also name records that were never
+acknowledged: those that were being written when the power failed, and, where the last segment has lost its marks, as many
+as it could hold.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ast3d.common.relog.disk import Disk
+from ast3d.common.relog.frames import HEADER_BYTES, Entry
+from ast3d.common.relog.segment import Damage, Segment, read_segment, segment_number
+
+SEGMENT_BYTES = 4 << 20
+
+Range = tuple[int, int]  # sequence numbers, both inclusive
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was read, and what an operator should know: ranges of records that are missing, damaged places.
+
+    `torn`: where the log ends in a record that was never finished, as at a power cut; nothing acknowledged is lost by it.
+    """
+
+    segments: int
+    records: int
+    missing: tuple[Range, ...] = ()
+    damaged: tuple[Damage, ...] = ()
+    torn: Damage | None = None
+
+    def problems(self) -> list[str]:
+        """One line each; none when all is well."""
+        missing = [f"record {a} is missing" if a == b else f"records {a} to {b} are missing" for a, b in self.missing]
+        return [*missing, *map(str, self.damaged), *([str(self.torn)] if self.torn else [])]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Entries and report; `top`: no acknowledged record has a higher number; `next_seq`: the first that was never given.
+
+    `problem`: why the folder could not be read, None if it was.
+    """
+
+    entries: list[Entry]
+    report: Report
+    segments: list[Segment]
+    top: int = 0
+    next_seq: int = 1
+    problem: OSError | None = None
+
+
+def read(disk: Disk, segment_bytes: int = SEGMENT_BYTES) -> Reading:
+    """Everything that can be read; `segment_bytes` says how many records may be lost where nothing else does."""
+    try:
+        names = disk.names()
+    except OSError as error:
+        damage = Damage(".", 0, f"the folder cannot be read: {error.strerror}")
+        return Reading([], Report(0, 0, damaged=(damage,)), [], problem=error)
+    segments = [_read_one(disk, name) for name in sorted(names) if segment_number(name) is not None]
+    segments.sort(key=lambda segment: segment.number)
+    return _together(segments, max([segment_bytes, *(segment.bytes for segment in segments)]) // HEADER_BYTES)
+
+
+def _read_one(disk: Disk, name: str) -> Segment:
+    try:
+        return read_segment(name, disk.read(name))
+    except OSError as error:
+        return Segment(name, segment_number(name) or 0, 0, damaged=(Damage(name, 0, f"cannot be read: {error.strerror}"),))
+
+
+def _together(segments: list[Segment], capacity: int) -> Reading:
+    found = {entry.seq: entry for segment in segments for entry in segment.entries}
+    promised, top = _promised(segments, capacity)
+    missing = tuple(_subtract(_merge(promised), _runs(sorted(found))))
+    begun = [segment.head.first for segment in segments if segment.head]
+    report = Report(
+        len(segments),
+        len(found),
+        missing,
+        tuple(damage for segment in segments for damage in segment.damaged),
+        segments[-1].torn if segments else None,
+    )
+    return Reading([found[seq] for seq in sorted(found)], report, segments, top, max([top + 1, *begun]))
+
+
+def _promised(segments: list[Segment], capacity: int) -> tuple[list[Range], int]:
+    """The ranges that should be there, and their end; without a head a segment may have held `capacity` records."""
+    promised: list[Range] = []
+    top = 0
+    lost = 0  # segments of which it is not known where they end
+    seen = False
+    for segment in segments:
+        head = segment.head
+        if head is None:
+            lost += 1
+            continue
+        since = top if seen else max(head.before - lost * capacity, 0) if lost else head.before
+        promised += [(since + 1, head.before), (head.first, segment.last)]
+        top = max(top, head.before, segment.last)
+        lost = 0 if segment.sure else 1
+        seen = True
+    if lost:
+        promised.append((top + 1, top + lost * capacity))
+        top += lost * capacity
+    return promised, top
+
+
+def _merge(ranges: Iterable[Range]) -> Iterator[Range]:
+    """The same numbers in rising order, without overlaps; ranges that end before they begin are empty."""
+    begin, end = 1, 0
+    for a, b in sorted(r for r in ranges if r[0] <= r[1]):
+        if a > end + 1:
+            if begin <= end:
+                yield begin, end
+            begin = a
+        end = max(end, b)
+    if begin <= end:
+        yield begin, end
+
+
+def _runs(numbers: list[int]) -> list[Range]:
+    return list(_merge((number, number) for number in numbers))
+
+
+def _subtract(ranges: Iterable[Range], less: list[Range]) -> Iterator[Range]:
+    """What is in `ranges` and in none of `less`; both rise without overlaps."""
+    i = 0
+    for a, b in ranges:
+        begin = a
+        while i < len(less) and less[i][1] < begin:
+            i += 1
+        k = i
+        while k < len(less) and less[k][0] <= b:
+            if begin < less[k][0]:
+                yield begin, less[k][0] - 1
+            begin = less[k][1] + 1
+            k += 1
+        if begin <= b:
+            yield begin, b

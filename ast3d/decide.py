@@ -1,19 +1,18 @@
 """What to do: `decide(state, input) -> records, effects`.  Pure; it reads the state and never changes it.
 
-What happened is judged by `ast3d.intake` (frames) and `ast3d.attempts` (workers).  A Tick asks for what is due, and is
-given after every batch of inputs: nothing else sends work to the scout, the nursery or the porter, so a helper that comes
-back is asked anew for all that is open.
+What happened is judged by `ast3d.intake` (frames) and `ast3d.attempts` (workers); `ast3d.starts` says who is next.  A Tick
+asks for what is due, and is given after every batch of inputs: nothing else sends work to the scout, the nursery or the
+porter, so a helper that comes back is asked anew for all that is open.
 """
 
 import math
 from collections.abc import Iterator
 from functools import singledispatch
 
-from ast3d import attempts, effects, intake, records
+from ast3d import attempts, effects, intake, records, starts
 from ast3d import inputs as i
 from ast3d.policy import PAUSE_SECONDS, REFILE_LIMIT_SECONDS, REFILE_SECONDS
 from ast3d.state import State
-from ast3d.task import Task
 
 ASKED_AT_ONCE = 1000  # frames that the scout is asked about at once
 
@@ -32,22 +31,22 @@ def decide(state: State, given: i.Input) -> tuple[list[records.Record], list[eff
     return facts, doings
 
 
-def next_due(state: State) -> float:
-    """When the next Tick can find something to do, if nothing else happens before; infinity: never."""
-    times = [math.inf]
+def next_due(state: State, now: float) -> float:
+    """When the next Tick can find something to do, if nothing else happens before; infinity: never.
+
+    A Tick was given at `now`: what was due by then and is still there waits for something else than time.
+    """
+    times = [attempts.next_limit(task, state.policy)[0] for task in state.within("RUNNING")]
+    times += [task.ready_at for task in state.within("FAILED")]
     if state.paused_until:
         times.append(state.paused_until)
+    if state.breaker:
+        times.append(state.breaker.probe_at)
     if "scout" in state.helpers:
-        times += [
-            intake.due_at(entry, state.policy)
-            for place, entry in state.waiting.items()
-            if not entry.asked and place not in state.places
-        ]
-    times += [attempts.next_limit(task, state.policy)[0] for task in state.within("RUNNING")]
-    times += [task.ready_at for task in state.within("FAILED")]
+        times += intake.next_due(state)
     if "porter" in state.helpers:
         times += [task.ready_at for task in state.within("DONE", "DISCARDED") if not task.filing]
-    return min(times)
+    return min((time for time in times if time > now), default=math.inf)
 
 
 @singledispatch
@@ -68,7 +67,7 @@ def _(given: i.Tick, state: State) -> Iterator[Step]:
 
 def _ask_scout(state: State, now: float) -> Iterator[Step]:
     if "scout" in state.helpers:
-        for entry in intake.due(state, now, ASKED_AT_ONCE):
+        for entry in list(intake.due(state, now, ASKED_AT_ONCE)):
             yield records.Asked(entry.place)
             yield effects.Identify(entry)
 
@@ -85,22 +84,10 @@ def _limit_workers(state: State, now: float) -> Iterator[Step]:
 def _start_workers(state: State, now: float) -> Iterator[Step]:
     if "nursery" not in state.helpers or now < state.paused_until:
         return
-    free = state.policy.slots - len(state.phases["RUNNING"])
-    for task in _startable(state, now):
-        if free <= 0:
-            return
-        free -= 1
-        yield records.Started(now, task.id, task.attempt + 1)
+    for task in starts.next_starts(state, now):
+        yield records.Started(now, task.id, task.attempt + 1, solo=task.suspect)
         yield effects.Start(task.id, task.entry, task.attempt + 1)
         yield effects.Log("INFO", "task.start", {"task": task.id, "attempt": task.attempt + 1})
-
-
-def _startable(state: State, now: float) -> Iterator[Task]:
-    """Second attempts that are due, then the frames in the order in which they came."""
-    for task in state.within("FAILED"):
-        if task.ready_at <= now:
-            yield task
-    yield from state.within("READY")
 
 
 def _file_frames(state: State, now: float) -> Iterator[Step]:
@@ -117,12 +104,42 @@ def _file_frames(state: State, now: float) -> Iterator[Step]:
 
 
 @_steps.register
+def _(given: i.DaemonBegan, state: State) -> Iterator[Step]:
+    yield records.Began(given.now, given.boot_id)
+    rebooted = bool(state.boot_id) and given.boot_id != state.boot_id
+    counts = {phase.lower(): len(tasks) for phase, tasks in state.phases.items() if tasks}
+    if rebooted and not state.stopped:
+        yield effects.Log("ERROR", "daemon.recovered", {**counts, "reason": "the machine went down without warning"})
+    else:
+        yield effects.Log("INFO", "daemon.recovered", {**counts, "reboot": rebooted})
+
+
+@_steps.register
+def _(_given: i.DaemonStops, _state: State) -> Iterator[Step]:
+    yield records.Stopped()
+
+
+@_steps.register
+def _(given: i.RelogChanged, state: State) -> Iterator[Step]:
+    if given.problem == state.relog_problem:
+        return
+    yield records.RelogChanged(given.problem)
+    if given.problem:
+        hint = "what happens now may be forgotten; one frame at a time"
+        yield effects.Log("ERROR", "relog.failed", {"reason": given.problem, "so": hint})
+    else:
+        yield effects.Log("INFO", "relog.healed")
+
+
+@_steps.register
 def _(given: i.ConfigurationRead, state: State) -> Iterator[Step]:
     yield records.Configured(given.policy or state.policy, given.problem)
     if given.problem:
         yield effects.Log("ERROR", "config.problem", {"reason": given.problem})
     if given.policy:
         yield effects.Log("INFO", "config.read", {"slots": given.policy.slots})
+        if given.policy.fingerprint != state.policy.fingerprint:
+            yield effects.Reconsider()
 
 
 @_steps.register
@@ -132,6 +149,8 @@ def _(given: i.HelperUp, state: State) -> Iterator[Step]:
         yield effects.Log("DEBUG", "helper.up", {"helper": given.helper})
     if given.helper == "scout":
         yield from (effects.WatchGrowth(task, path, size) for task, (path, size) in state.torn.items())
+    elif given.helper == "porter":
+        yield effects.Reconsider()
 
 
 @_steps.register
@@ -167,9 +186,12 @@ def _(given: i.ScanEnded, state: State) -> Iterator[Step]:
 
 @_steps.register
 def _(given: i.WorkerFound, state: State) -> Iterator[Step]:
-    if given.task not in state.tasks:
+    task = state.tasks.get(given.task)
+    if task and task.phase == "RUNNING" and task.attempt == given.attempt:
+        yield records.Spawned(given.task, given.attempt, given.pid)
+    elif task is None:  # it was forgotten
         yield records.Adopted(given.now, given.task, given.entry, given.attempt, given.pid, given.started)
-        yield effects.Log("INFO", "task.adopted", {"task": given.task, "attempt": given.attempt, "pid": given.pid})
+    yield effects.Log("INFO", "task.adopted", {"task": given.task, "attempt": given.attempt, "pid": given.pid})
 
 
 @_steps.register
@@ -216,11 +238,13 @@ def _(given: i.FrameFiled, state: State) -> Iterator[Step]:
 
 
 @_steps.register
-def _(given: i.FrameRestored, _state: State) -> Iterator[Step]:
+def _(given: i.FrameRestored, state: State) -> Iterator[Step]:
     if given.problem:
         yield effects.Log("ERROR", "task.unrestored", {"task": given.task, "reason": given.problem})
     else:
         yield effects.Log("INFO", "task.restored", {"task": given.task})
+        if given.task in state.torn:
+            yield records.Grown(given.task)
     if given.request:
         result = None if given.problem else {"task": given.task, "state": "SEEN"}
         yield effects.Reply(given.request, result, given.problem)
@@ -231,9 +255,7 @@ def _(given: i.FrameGrew, state: State) -> Iterator[Step]:
     if "porter" not in state.helpers:
         path, size = state.torn.get(given.task, ("", 0))
         yield effects.WatchGrowth(given.task, path, size)  # told again at the next look
-        return
-    yield records.Grown(given.task)
-    if given.task not in state.tasks:
+    elif given.task not in state.tasks:
         yield effects.Log("INFO", "task.grew", {"task": given.task})
         yield effects.Restore(given.task, request=0)
 

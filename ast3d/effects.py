@@ -80,6 +80,11 @@ class Restore:
 
 
 @dataclass(frozen=True)
+class Reconsider:
+    """Have the porter move all quarantined frames back that failed under another code or configuration."""
+
+
+@dataclass(frozen=True)
 class Sweep:
     """Have the porter remove what an attempt left half-written."""
 
@@ -105,4 +110,5 @@ class Log:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-Effect = Identify | Look | WatchGrowth | Start | Kill | Archive | Quarantine | Restore | Sweep | Reply | Log
+Binding = Start | Archive | Quarantine | Restore | Reconsider | Reply  # only when what they rest on is durable
+Effect = Binding | Identify | Look | WatchGrowth | Kill | Sweep | Log

@@ -41,6 +41,10 @@ def _reasons(state: State, now: float) -> Iterator[str]:
 def _troubles(state: State) -> Iterator[str]:
     yield from (f"the {helper} is down and being started again" for helper in sorted(state.lost))
     yield from state.pool_problems
+    if state.relog_problem:
+        yield f"what happens may be forgotten: {state.relog_problem}"
+    if state.breaker:
+        yield f"three frames failed alike, one probe at a time: {state.breaker.reason}"
     if state.configuration_problem:
         yield f"configuration: {state.configuration_problem}"
     for task in state.within("FAILED"):
@@ -122,5 +126,10 @@ def _what_next(state: State, task: Task, now: float) -> Iterator[str]:
         yield f"Its products are published under {task.night}; the frame is on its way to the archive."
     else:
         yield f"Discarded: {task.reason}. The frame is on its way to the quarantine."
+    if task.suspect and task.phase == "FAILED":
+        yield "It is suspected of bringing the machine down, so it runs last and alone."
+    if state.breaker and task.phase in ("READY", "FAILED"):
+        wait = max(state.breaker.probe_at - now, 0)
+        yield f"The machine failed three frames alike ({state.breaker.reason}): one frame goes as a probe in {wait:.0f} s."
     if now < state.paused_until and task.phase in ("READY", "FAILED"):
         yield f"Nothing starts for another {state.paused_until - now:.0f} s: an operator paused ast3d."

@@ -16,6 +16,29 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class DaemonBegan:
+    """At start, after the records of earlier ones were folded; then each worker that was running is found, or has ended."""
+
+    now: float
+    boot_id: str
+
+
+@dataclass(frozen=True)
+class DaemonStops:
+    """ast3d was asked to end."""
+
+    now: float
+
+
+@dataclass(frozen=True)
+class RelogChanged:
+    """The relog cannot be written, for `problem`; or, if that is empty, can be again."""
+
+    now: float
+    problem: str
+
+
+@dataclass(frozen=True)
 class ConfigurationRead:
     """At start and on SIGHUP.  `policy` is None where the file was refused and the old one stays."""
 
@@ -112,6 +135,7 @@ class WorkerEnded:
     """The worker's process is gone.  Published under `night`, or failed for `reason`.
 
     `retriable` False: trying again cannot help.  `changed`: it was another frame by then than the one that was meant.
+    `lost`: it ended without a word.
     """
 
     now: float
@@ -123,6 +147,7 @@ class WorkerEnded:
     retriable: bool
     tail: str
     changed: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,6 +210,9 @@ class Resume:
 
 Input = (
     Tick
+    | DaemonBegan
+    | DaemonStops
+    | RelogChanged
     | ConfigurationRead
     | HelperUp
     | HelperDown

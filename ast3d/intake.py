@@ -12,17 +12,20 @@ Step = records.Record | effects.Effect
 
 
 def due_at(entry: Waiting, policy: Policy) -> float:
-    """When a pool entry is to be identified, if it does not change until then.
+    """When a pool entry is to be identified, if it does not change until then."""
+    return entry.since + {
+        "none": 0.0,
+        "settle": policy.settle_seconds,
+        "incomplete": policy.incomplete_seconds,
+    }[entry.patience]  # fmt: skip
 
-    What is no regular file, and what arrived by a rename or with a sidecar, is not waited for.  A frame that is shorter than
-    its header says is given `incomplete_seconds`, however it arrived.
-    """
-    sighting = entry.sighting
-    if sighting.kind != "regular":
-        return entry.since
-    if sighting.entry.size < sighting.needs:
-        return entry.since + policy.incomplete_seconds
-    return entry.since + (policy.settle_seconds if sighting.arrival == "listed" else 0.0)
+
+def next_due(state: State) -> Iterator[float]:
+    """When the first of each queue is due: who came first is due first."""
+    for queue in state.queues.values():
+        for place in queue:
+            yield due_at(state.waiting[place], state.policy)
+            break
 
 
 def sight(state: State, given: i.Sighted) -> Iterator[Step]:
@@ -82,13 +85,14 @@ def refuse(sighting: Sighting) -> str:
     return ""
 
 
-def due(state: State, now: float, at_once: int) -> list[Entry]:
-    """The pool entries to identify now, the oldest first."""
-    free = at_once - sum(entry.asked for entry in state.waiting.values())
-    found: list[Entry] = []
-    for place, entry in state.waiting.items():
-        if len(found) >= free:
-            break
-        if not entry.asked and place not in state.places and due_at(entry, state.policy) <= now:
-            found.append(entry.sighting.entry)
-    return found
+def due(state: State, now: float, at_once: int) -> Iterator[Entry]:
+    """The pool entries to identify now, at most so many at once with those that are being identified."""
+    free = at_once - state.asked
+    for queue in state.queues.values():
+        for place in queue:
+            if free <= 0:
+                return
+            if due_at(state.waiting[place], state.policy) > now:
+                break
+            free -= 1
+            yield state.waiting[place].sighting.entry

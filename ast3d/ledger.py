@@ -56,7 +56,7 @@ class Account:
         with contextlib.suppress(OSError):
             if os.statvfs(folder).f_bavail == 0:
                 reason = f"no space left for what ast3d remembers in {folder}; make room"
-        return replace(self, ended=True, reason=reason, blame="environment")
+        return replace(self, reason=reason, blame="environment")
 
 
 def account_file(folder: Path, task: str, attempt: int) -> Path:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 PAUSE_SECONDS = 7200.0  # a pause that nobody ends
 REFILE_SECONDS = 10.0  # until a frame that could not be moved is moved again; doubles
 REFILE_LIMIT_SECONDS = 600.0
+KILL_AGAIN_SECONDS = 60.0  # what SIGKILL did not end is sent it again
+BREAKER_FRAMES = 3  # different frames that the machine fails in the same way
+ALONE_AT_MOST = 2  # power cuts with one frame alone at work, until it is taken for their cause
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Policy:
     attempts: int = 3
     backoff_seconds: float = 5.0
     backoff_limit_seconds: float = 300.0
+    fingerprint: str = ""  # of the code and what the configuration tells the work: what failed may do better with another
 
 
 def backoff(policy: Policy, failures: int) -> float:

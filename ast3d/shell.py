@@ -1,6 +1,6 @@
-"""The shell: one thread, one loop.  It turns the world into inputs, applies the records, and carries the effects out.
+"""The shell: one thread, one loop.  It turns the world into inputs for the core, and carries the effects out.
 
-It touches its state directory and its sockets, and nothing that can block.  It decides nothing: see `ast3d.decide`.
+It touches its state directory and its sockets, and nothing that can block.  It decides nothing: see `ast3d.core`.
 """
 
 import math
@@ -16,17 +16,19 @@ from functools import singledispatchmethod
 
 from ast3d import effects, ledger, processes, translate
 from ast3d import inputs as i
-from ast3d.common.clock import boottime
+from ast3d.common.clock import boot_id, boottime
 from ast3d.common.config import Config, ConfigError, load, load_lenient
 from ast3d.common.layout import Place
 from ast3d.common.log import Logger
+from ast3d.common.relog.disk import OsDisk
+from ast3d.common.relog.relog import Relog
+from ast3d.core import Core
 from ast3d.crew import Crew
-from ast3d.decide import decide, next_due
 from ast3d.desk import Desk
 from ast3d.link import Message
-from ast3d.records import Helper, Record
-from ast3d.startup import policy_of, version
-from ast3d.state import State, apply
+from ast3d.records import Helper
+from ast3d.startup import fingerprint_of, policy_of, version
+from ast3d.state import State
 
 LOOK_SECONDS = 1.0  # between looks at the stages of running workers
 BUG_SECONDS = 0.2
@@ -41,7 +43,7 @@ class Shell:
         self.on_ready: Callable[[], None] | None = on_ready
         self.attempts = layout.state / "attempts"
         self.started = boottime()
-        self.state = State()
+        self.core = Core(Relog(OsDisk(layout.relog), boot_id()))
         self.config = Config()
         self.inputs: deque[i.Input] = deque()
         self.pidfds: dict[tuple[str, int], int] = {}
@@ -53,13 +55,18 @@ class Shell:
         self.crew = Crew(self.selector, layout.log / "helpers.err", self.hear, self.lose)
         self.desk = Desk(layout.control_socket, self.selector, log, lambda: self.state, self.inputs.append)
 
+    @property
+    def state(self) -> State:
+        """What is known."""
+        return self.core.state
+
     # --- the loop
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
         self.listen_to_signals()
         self.read_configuration(at_start=True)
-        self.running = self.find_workers()
+        self.recover()
         self.begin("scout", boottime())
         self.begin("porter", boottime())
         self.log.info("daemon.start", version=version(), pid=os.getpid(), root=str(self.layout.state.parent))
@@ -70,8 +77,24 @@ class Shell:
                 self.log.fatal("daemon.bug", trace=traceback.format_exc())
                 time.sleep(BUG_SECONDS)  # it may come with every turn
         self.log.info("daemon.stop", reason=self.stopping, running=len(self.state.phases["RUNNING"]))
+        self.core.take(i.DaemonStops(boottime()))
+        self.core.commit(boottime())
+        self.core.close()
         self.desk.close()
         self.crew.close()
+
+    def recover(self) -> None:
+        """Fold what earlier ast3d remembered, and learn what became of the workers that they left.
+
+        It is durable when this returns: the porter, which is started next, removes the accounts of workers that have ended.
+        """
+        found = self.core.recover()
+        for problem in found.problems:
+            self.log.error("relog.damaged", reason=problem)
+        self.inputs.append(i.DaemonBegan(boottime(), boot_id()))
+        self.running = self.find_workers()
+        self.settle()
+        self.core.commit(boottime())
 
     def turn(self) -> None:
         """Wait for something, then do all that it means."""
@@ -84,35 +107,30 @@ class Shell:
             self.next_look = now + LOOK_SECONDS
             self.look_at_stages(now)
             self.desk.tend(now)
-        while self.inputs:
-            self.take(self.inputs.popleft())
-        self.take(i.Tick(now))
+        self.inputs.append(i.Tick(now))
+        self.settle()
         self.crew.tend(now)
 
     def patience(self) -> float:
         """Seconds until something is due."""
         if self.inputs:
             return 0.0
-        due = min(next_due(self.state), self.crew.next_due())
+        now = boottime()
+        due = min(self.core.next_due(now), self.crew.next_due())
         if self.state.phases["RUNNING"] or self.desk.busy:
             due = min(due, self.next_look)
-        return min(max(due - boottime(), 0.0), 60.0) if due < math.inf else 60.0
+        return min(max(due - now, 0.0), 60.0) if due < math.inf else 60.0
 
-    def take(self, given: i.Input) -> None:
-        """Decide, remember, then do."""
-        facts, doings = decide(self.state, given)
-        for record in facts:
-            self.remember(record)
-        for effect in doings:
+    def settle(self) -> None:
+        """Decide all that was put in, remember, then do."""
+        while self.inputs:
+            self.core.take(self.inputs.popleft())
+        for effect in self.core.settle(boottime()):
             self.do(effect)
         if self.on_ready and self.state.scanned:
             ready, self.on_ready = self.on_ready, None
             self.log.info("daemon.ready", seconds=round(boottime() - self.started, 3))
             ready()
-
-    def remember(self, record: Record) -> None:
-        """Records live in memory only; the recovery log is written here when it exists."""
-        self.state = apply(self.state, record)
 
     # --- effects
 
@@ -175,6 +193,7 @@ class Shell:
         elif helper == "porter":
             folders = ("incoming", "products", "archive", "quarantine", "state")
             self.crew.send("porter", {"folders": {name: str(getattr(self.layout, name)) for name in folders}})
+            self.crew.send("porter", {"fingerprint": fingerprint_of(self.config)})
             self.crew.send("porter", {"ping": 0} if self.tidied else {"tidy": {"keep": self.running}})
 
     def hear(self, helper: Helper, message: Message) -> None:
@@ -208,7 +227,7 @@ class Shell:
     # --- workers
 
     def find_workers(self) -> list[str]:
-        """At start: the workers of an earlier ast3d; -> TASK.N of each."""
+        """At start: what became of the workers of an earlier ast3d; -> TASK.N of each that is still running."""
         running = [account for account in ledger.read_all(self.attempts) if account.running]
         for account in running:
             found = i.WorkerFound(
@@ -216,7 +235,11 @@ class Shell:
             )  # fmt: skip
             self.inputs.append(found)
             self.watch(account.task, account.attempt, account.pid, account.ticks)
-        return [f"{account.task}.{account.attempt}" for account in running]
+        alive = {(account.task, account.attempt) for account in running}
+        for task in self.state.within("RUNNING"):
+            if (task.id, task.attempt) not in alive:
+                self.ended(task.id, task.attempt)
+        return [f"{task}.{attempt}" for task, attempt in alive]
 
     def watch(self, task: str, attempt: int, pid: int, ticks: int) -> None:
         """Be told when a worker's process ends."""
@@ -284,6 +307,7 @@ class Shell:
             return
         self.log.set_level(self.config.roulog.level)
         self.desk.admit(self.config.control.group, self.config.control.operators)
+        self.crew.send("porter", {"fingerprint": fingerprint_of(self.config)})
         self.inputs.append(i.ConfigurationRead(boottime(), policy_of(self.config), "; ".join(complaints)))
         self.crew.send("scout", self.watch_order())
 

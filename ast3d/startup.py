@@ -2,10 +2,12 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import select
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -28,6 +30,17 @@ def version() -> str:
         return "not installed"
 
 
+def fingerprint_of(config: Config) -> str:
+    """Of the code, and of all that the configuration tells the work: a frame that failed may do better under another."""
+    told = [
+        version(),
+        config.photometry.as_dict(),
+        config.pipeline.command,
+        {n: t.as_dict() for n, t in config.telescopes.items()},
+    ]
+    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def policy_of(config: Config) -> Policy:
     """What decisions need of the configuration, on this node."""
     worker, pool = config.worker, config.pool
@@ -42,6 +55,7 @@ def policy_of(config: Config) -> Policy:
         attempts=worker.attempts,
         backoff_seconds=worker.backoff_seconds,
         backoff_limit_seconds=worker.backoff_limit_seconds,
+        fingerprint=fingerprint_of(config),
     )
 
 

@@ -100,8 +100,8 @@ def _(record: r.Began, state: State) -> None:
     for place in list(state.waiting):
         _put(state, place, None)
     state.helpers, state.lost, state.scanned, state.pool_problems = set(), set(), False, ()
-    for task in list(state.within("DONE", "DISCARDED")):
-        _change(state, task.id, filing=False)
+    for task in list(state.within("RUNNING", "DONE", "DISCARDED")):
+        _change(state, task.id, filing=False, pid=0, progress_at=record.now)
     if record.boot_id != state.boot_id:
         _survive_reboot(state, record.now)
     state.boot_id, state.stopped = record.boot_id, False

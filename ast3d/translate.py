@@ -33,10 +33,11 @@ def heard(message: Message, now: float) -> i.Input | None:
 
 
 def worker_ended(told: Account, now: float) -> i.WorkerEnded:
-    """The input that the end of a worker means, by its account."""
+    """The input that the end of a worker means, by its account, or by what is known where that does not say how it ended."""
     return i.WorkerEnded(
-        now, told.task, told.attempt, told.night, told.reason, told.blame, told.retriable, told.tail, told.changed
-    )
+        now, told.task, told.attempt, told.night, told.reason, told.blame, told.retriable, told.tail, told.changed,
+        lost=not told.ended,
+    )  # fmt: skip
 
 
 def asked(effect: effects.Effect) -> tuple[Helper, Message] | None:
@@ -54,6 +55,8 @@ def asked(effect: effects.Effect) -> tuple[Helper, Message] | None:
             return "porter", {"quarantine": _of(effect.entry) | {"task": effect.task, "why": why(effect)}}
         case effects.Restore(task, request):
             return "porter", {"restore": {"task": task, "request": request}}
+        case effects.Reconsider():
+            return "porter", {"reconsider": {}}
         case effects.Sweep(task, attempt):
             return "porter", {"sweep": {"task": task, "attempt": attempt}}
     return None

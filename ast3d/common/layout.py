@@ -49,6 +49,11 @@ class Layout:
         return self.state / "ast3d.lock"
 
     @property
+    def relog(self) -> Path:
+        """The recovery log."""
+        return self.state / "relog"
+
+    @property
     def log_file(self) -> Path:
         """The routine log."""
         return self.log / "ast3d.log"
@@ -63,6 +68,7 @@ class Layout:
             folder.mkdir(parents=True, exist_ok=True)
         (self.products / ".tmp").mkdir(exist_ok=True)
         (self.state / "attempts").mkdir(exist_ok=True)
+        self.relog.mkdir(exist_ok=True)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Decisions, over histories of a simulated node."""
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -67,7 +67,7 @@ def sighted(
 def test_a_listed_file_is_identified_when_it_has_settled_and_not_before():
     node = Node()
     assert sighted(node, entry_of()) == []
-    assert next_due(node.state) == node.now + POLICY.settle_seconds
+    assert next_due(node.state, node.now) == node.now + POLICY.settle_seconds
     assert node.later(POLICY.settle_seconds - 0.01) == []
     assert node.later(0.01) == [effects.Identify(entry_of())]
 
@@ -99,6 +99,7 @@ def test_a_frame_shorter_than_its_header_says_is_discarded_as_incomplete_and_ret
     node.give(i.HelperDown(node.now, "scout", "killed"))
     assert node.give(i.HelperUp(node.now, "scout")) == [effects.WatchGrowth("a-id", "/q/a", 5000)]
     assert node.give(i.FrameGrew(node.now, "a-id")) == [effects.Restore("a-id", request=0)]
+    node.give(i.FrameRestored(node.now, "a-id", 0, ""))
     assert node.state.torn == {}
 
 
@@ -181,7 +182,8 @@ def test_soft_limit_then_hard_limit():
     assert node.later(0.1) == [effects.Kill(start.task, 1, 4242, "TERM")]
     assert node.later(9.9) == []
     assert node.later(0.1) == [effects.Kill(start.task, 1, 4242, "KILL")]
-    assert node.later(100) == []
+    assert node.later(59.9) == []
+    assert node.later(0.2) == [effects.Kill(start.task, 1, 4242, "KILL")]  # the first may never have been sent
     node.end(start, reason="ended by SIGKILL", blame="environment")
     (task,) = node.state.within("FAILED")
     assert task.failures[0].blame == "frame"
@@ -203,7 +205,7 @@ def test_pause_starts_nothing_and_lapses():
     assert node.give(i.Pause(node.now, 7, 60.0)) == [effects.Reply(7, {"for_seconds": 60.0})]
     sighted(node, entry_of(), "renamed")
     assert node.give(i.Identified(node.now, entry_of(), "a-id", "")) == []
-    assert next_due(node.state) == node.now + 60.0
+    assert next_due(node.state, node.now) == node.now + 60.0
     (start,) = node.later(60.0)
     assert isinstance(start, effects.Start)
 
@@ -243,7 +245,7 @@ def test_helpers_that_come_back_are_asked_anew():
     node.end(node.accept(), night="n")
     node.give(i.HelperDown(node.now, "porter", "ended"), i.HelperDown(node.now, "scout", "ended"))
     doings = node.give(i.HelperUp(node.now, "porter"), i.HelperUp(node.now, "scout"))
-    assert {type(effect) for effect in doings} == {effects.Identify, effects.Archive}
+    assert {type(effect) for effect in doings} == {effects.Identify, effects.Archive, effects.Reconsider}
 
 
 def test_retry():
@@ -309,9 +311,9 @@ class History:
         self.do(i.HelperUp(self.node.now, helper))
 
     def step(self) -> None:
+        due = next_due(self.node.state, self.node.now)
         self.node.now += self.dice.random() * self.dice.choice([0.1, 1.0, 20.0])
         if not self.asked:
-            due = next_due(self.node.state)
             assert due < float("inf"), "nothing to do and nothing to wait for, but frames are left"
             self.node.now = max(self.node.now, due)
             self.do()
@@ -338,6 +340,8 @@ class History:
                 self.do(i.FrameFiled(now, task, "filed", ""))
             case effects.Kill(task, attempt, _, "KILL"):
                 self.do(i.WorkerEnded(now, task, attempt, "", "killed", "frame", True, ""))
+            case _:
+                self.do()
 
     def work(self, name: str, task: str, attempt: int) -> None:
         self.tries[name] += 1
@@ -349,6 +353,150 @@ class History:
         elif fate != "hung":
             blame = "environment" if fate == "environment" else "frame"
             self.do(i.WorkerEnded(now, task, attempt, "", fate, blame, self.dice.random() < 0.5 or fate == "flaky", ""))
+
+
+def lost(start: effects.Start, now: float) -> i.WorkerEnded:
+    return i.WorkerEnded(now, start.task, start.attempt, "", "lost", "environment", True, "", lost=True)
+
+
+def starts(doings: list[effects.Effect]) -> list[effects.Start]:
+    return [effect for effect in doings if isinstance(effect, effects.Start)]
+
+
+def cut_the_power(node: Node, *running: effects.Start) -> None:
+    node.now = 1.0  # boottime begins anew
+    node.give(i.DaemonBegan(node.now, f"boot after {len(node.facts)} records"))
+    node.give(*[lost(start, node.now) for start in running])
+    node.give(*[i.HelperUp(node.now, helper) for helper in ("scout", "porter", "nursery")])
+
+
+def test_after_a_power_cut_what_was_running_runs_last_and_alone():
+    node = Node()
+    node.state.boot_id = "first boot"
+    first, second = node.accept("a.fits"), node.accept("b.fits")
+    for name in ("c.fits", "d.fits"):
+        sighted(node, entry_of(name), "renamed")
+        node.give(i.Identified(node.now, entry_of(name), name, ""))
+    cut_the_power(node, first, second)
+    others = list(node.state.phases["RUNNING"])
+    assert others == ["c.fits", "d.fits"]
+    for task in others:
+        assert starts(node.later(20.0)) == []
+        node.give(i.WorkerEnded(node.now, task, 1, "n", "", "frame", True, ""))
+    assert list(node.state.phases["RUNNING"]) == [first.task]
+    assert starts(node.later(20.0)) == []
+    node.end(replace(first, attempt=2), night="n")
+    assert list(node.state.phases["RUNNING"]) == [second.task]
+
+
+def test_a_frame_that_went_down_with_the_machine_twice_alone_is_discarded():
+    node = Node()
+    node.state.boot_id = "first boot"
+    start = node.accept()
+    for attempt in (1, 2):
+        cut_the_power(node, replace(start, attempt=attempt))
+        (again,) = starts(node.later(POLICY.backoff_limit_seconds))
+        assert again.attempt == attempt + 1
+    cut_the_power(node, replace(start, attempt=3))
+    (task,) = node.state.within("DISCARDED")
+    assert task.blame == "environment"
+    assert len(task.failures) == 3
+
+
+def test_a_reboot_that_was_announced_makes_no_suspects():
+    node = Node()
+    node.state.boot_id = "first boot"
+    start = node.accept()
+    node.give(i.DaemonStops(node.now))
+    cut_the_power(node, start)
+    (task,) = node.state.within("FAILED")
+    assert not task.suspect
+
+
+def test_a_worker_that_ended_well_before_the_power_was_cut_is_no_suspect():
+    node = Node()
+    node.state.boot_id = "first boot"
+    start = node.accept()
+    node.now = 1.0
+    node.give(i.DaemonBegan(node.now, "next boot"))
+    node.end(start, night="n")
+    assert node.state.phases["DONE"]
+
+
+def test_under_another_boot_id_every_deadline_is_due():
+    node = Node(now=1e6)
+    node.state.boot_id = "first boot"
+    node.end(node.accept())
+    node.give(i.Pause(node.now, 1, 1e5))
+    node.now = 1.0
+    node.give(i.DaemonBegan(node.now, "next boot"))
+    assert starts(node.give(i.HelperUp(node.now, "nursery")))
+
+
+def test_a_machine_that_fails_three_frames_alike_is_probed_with_one_at_a_time():
+    node = Node()
+    running = [node.accept("a.fits"), node.accept("b.fits")]
+    for name in ("c.fits", "d.fits", "e.fits"):
+        sighted(node, entry_of(name), "renamed")
+        node.give(i.Identified(node.now, entry_of(name), name + "-id", ""))
+    while not node.state.breaker:
+        start = running.pop(0)
+        running += starts(node.end(start, blame="environment", reason=f"no space for {start.task} after 7 bytes"))
+    assert [reason for reason in explain.status(node.state, node.now)["reasons"] if "probe" in reason]
+    for start in running:
+        assert starts(node.end(start, blame="environment", reason="no space")) == []
+    pauses = []
+    for _ in range(4):
+        since = node.now
+        node.now = next_due(node.state, node.now)
+        while not (probe := starts(node.give())):
+            node.now = next_due(node.state, node.now)
+        pauses.append(node.now - since)
+        assert len(probe) == 1
+        node.give(i.WorkerSpawned(node.now, probe[0].task, probe[0].attempt, 7))
+        assert starts(node.later(1.0)) == []
+        doings = node.end(probe[0], blame="environment", reason="no space")
+    assert pauses == sorted(pauses)
+    assert pauses[-1] <= POLICY.backoff_limit_seconds
+    (probe,) = starts(node.later(POLICY.backoff_limit_seconds))
+    doings = node.end(probe, night="n")
+    assert node.state.breaker is None
+    assert len(starts(doings)) == POLICY.slots
+
+
+def test_different_troubles_open_no_breaker_and_a_success_forgets_them():
+    node = Node()
+    for n, reason in enumerate(["no space", "no template", "no space", "", "no space"]):
+        start = node.accept(f"{n}.fits")
+        node.end(start, **({"blame": "environment", "reason": reason} if reason else {"night": "n"}))
+        assert node.state.breaker is None
+
+
+def test_a_frame_that_the_machine_fails_again_and_again_lets_others_pass():
+    node = Node()
+    start = node.accept("a.fits")
+    for _ in range(POLICY.attempts):
+        node.end(start, blame="environment", reason="the work was ended by SIGKILL")
+        (start,) = starts(node.later(POLICY.backoff_limit_seconds)) or (start,)
+    assert node.state.tasks[start.task].suspect
+    assert node.state.tasks[start.task].solo
+
+
+def test_one_frame_at_a_time_while_nothing_can_be_remembered():
+    node = Node()
+    node.give(i.RelogChanged(node.now, "no space"))
+    node.accept("a.fits")
+    sighted(node, entry_of("b.fits"), "renamed")
+    assert node.give(i.Identified(node.now, entry_of("b.fits"), "b", "")) == []
+    assert "no space" in explain.status(node.state, node.now)["reasons"][0]
+    assert starts(node.give(i.RelogChanged(node.now, "")))
+
+
+def test_quarantine_is_reconsidered_when_code_or_configuration_change():
+    node = Node()
+    read = i.ConfigurationRead(node.now, replace(POLICY, fingerprint="new"), "")
+    assert effects.Reconsider() in node.give(read)
+    assert effects.Reconsider() not in node.give(read)
 
 
 def test_products_that_are_found_standing_turn_a_discarded_frame_into_a_done_one():

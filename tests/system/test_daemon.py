@@ -120,7 +120,7 @@ def test_a_half_written_frame_is_discarded_as_incomplete_and_returns_when_it_gro
 
 
 def test_a_command_that_fails_is_tried_again_and_then_the_frame_is_kept_in_quarantine(node):
-    one = node(command("echo no idea >&2; exit 3") + EAGER)
+    one = node(command("[ -e @/repaired ] && exit; echo no idea >&2; exit 3") + EAGER)
     drop(one, "a.fits")
     one.settled(0, 1)
     (why,) = one.discarded()
@@ -130,10 +130,22 @@ def test_a_command_that_fails_is_tried_again_and_then_the_frame_is_kept_in_quara
     assert len(one.lines()) == 2
     answer = one.ctl("why", why["task"])
     assert "status 3: no idea" in answer.stdout
+    (one.root / "repaired").touch()
+    assert one.ctl("retry", why["task"]).returncode == 0
+    one.settled(1)
+    assert len(one.lines()) == 3
+
+
+def test_what_failed_is_tried_again_when_the_configuration_changes_and_else_stays(node):
+    one = node(command("exit 3") + EAGER)
+    drop(one, "a.fits")
+    one.settled(0, 1)
+    one.stop()
+    one.start()
+    assert len(one.discarded()) == 1
+    assert len(one.lines()) == 2
     one.configure(command())
     one.process.send_signal(signal.SIGHUP)
-    one.wait(lambda: one.log().count("config.read") == 2, "configured anew")
-    assert one.ctl("retry", why["task"]).returncode == 0
     one.settled(1)
     assert len(one.lines()) == 3
 

@@ -65,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     command = _command(commands, "process", _process, "one frame in, all products out")
     command.add_argument("frame", metavar="FRAME", type=Path, help="plain, gzip or tile-compressed FITS")
     command.add_argument("--template", metavar="T", type=Path, help="subtract this frame; without it: everything but that")
+    command.add_argument(
+        "--settings", metavar="FILE", type=Path, help="a JSON object of keys as in ast3d.yaml's photometry; default: theirs"
+    )
     _add_out(command)
 
     command = _command(commands, "subtract", _subtract, "science minus matched template, on the science frame's grid")
@@ -119,9 +122,10 @@ def _process(arguments: argparse.Namespace) -> dict[str, Any]:
     from photometry.pipeline import process
 
     _require_files(arguments.frame, arguments.template)
+    settings = _settings(arguments.settings)
 
     def make(out: Path) -> dict[str, Any]:
-        report = process(arguments.frame, out, template_path=arguments.template, settings=Settings())
+        report = process(arguments.frame, out, template_path=arguments.template, settings=settings)
         facts = {"name": ascii(arguments.frame.name)[1:-1], **report.as_dict()}
         write_manifest(out, facts)
         return facts
@@ -154,6 +158,21 @@ def _lightcurve(arguments: argparse.Namespace) -> dict[str, Any]:
         write_ecsv(table, arguments.out)
     rows: list[dict[str, Any]] = plain([dict(zip(table.colnames, row, strict=True)) for row in table.iterrows()])
     return {"x_tmpl": arguments.at[0], "y_tmpl": arguments.at[1], "epochs": rows}
+
+
+def _settings(path: Path | None) -> Settings:
+    """The defaults with what the file says instead; BadInputError names the key."""
+    if path is None:
+        return Settings()
+    try:
+        mapping = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInputError(
+            f"{path}: {getattr(error, 'strerror', None) or error}; name a file with a JSON object"
+        ) from error
+    if not isinstance(mapping, dict):
+        raise BadInputError(f'{path}: is no JSON object, such as {{"gain": 1.5}}')
+    return Settings.from_dict(mapping)
 
 
 def _require_files(*paths: Path | None) -> None:

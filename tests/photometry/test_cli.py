@@ -44,6 +44,29 @@ def test_process_for_a_person(frame, tmp_path, capsys):
     assert f"products in {tmp_path / 'out'}" in said
 
 
+def test_process_with_settings_as_the_configuration_has_them(frame, tmp_path, capsys):
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"gain": 2.5, "preview_pixels": 64}))
+    assert main(["process", str(frame), "--settings", str(file), "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["figures"]["gain"] == 2.5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"gian": 2}', "photometry.gian: unknown key"),
+        ('{"gain": "2"}', "photometry.gain: found '2'; allowed is a number"),
+        ("[1]", "is no JSON object"),
+        ('{"gain": ', "name a file with a JSON object"),
+    ],
+)
+def test_settings_that_are_wrong_are_named(frame, tmp_path, capsys, text, words):
+    file = tmp_path / "settings.json"
+    file.write_text(text)
+    fails(capsys, 2, words, "process", frame, "--settings", file, "--out", tmp_path / "out")
+    fails(capsys, 2, "No such file", "process", frame, "--settings", tmp_path / "none", "--out", tmp_path / "out")
+
+
 def test_nothing_is_overwritten(frame, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("precious")

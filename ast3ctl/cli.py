@@ -25,6 +25,7 @@ examples:
   ast3ctl tasks                      frames at work and in quarantine
   ast3ctl why kb13475_0030           what happened to a frame (a unique beginning of its name is enough)
   ast3ctl retry kb13475_0030-5f2a    try it again, now
+  ast3ctl reproduce kb13475_0030     run its last attempt again by hand, with all that it was given
   ast3ctl pause --for 30m            no new work for half an hour
   ast3ctl tail --level ERROR         what went wrong last
   ast3ctl --root ~/night status      a node that lives below one folder (ast3d --root ~/night)
@@ -90,6 +91,13 @@ def parser() -> argparse.ArgumentParser:
         ("retry", "try a failed or quarantined frame again, now"),
     ):
         verb(name, words).add_argument("task", metavar="TASK", type=task, help="frame-id, or a unique beginning of it")
+    again = verb(
+        "reproduce", "run the last attempt at a discarded or published frame again, here and now, without the daemon"
+    )
+    again.add_argument("task", metavar="TASK", type=task, help="frame-id, or a unique beginning of it")
+    again.add_argument(
+        "--out", type=Path, metavar="DIR", help="a new or empty folder for what comes out (default: reproduce-TASK, here)"
+    )
     verb("pause", "start no new work for a while; what runs goes on").add_argument(
         "--for", dest="for_seconds", metavar="TIME", type=seconds, default="2h", help="90s, 30m, 2h, 1d (default: 2h)"
     )

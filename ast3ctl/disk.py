@@ -14,6 +14,7 @@ from ast3d.common.layout import Layout
 
 MANIFEST = "manifest.json"
 WHY = "why.json"
+ORDER = "order.json"  # what the last attempt at a discarded frame was given
 _MOST_BYTES = 16 * 1024 * 1024
 
 

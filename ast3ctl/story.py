@@ -6,7 +6,7 @@ The files are read as they are found: what is missing is left out, what is odd i
 from collections.abc import Iterator
 from typing import Any
 
-from ast3ctl.disk import Finished, archived
+from ast3ctl.disk import ORDER, Finished, archived
 from ast3ctl.words import duration, figure, printable, size
 from ast3d.common.layout import Layout
 
@@ -55,6 +55,8 @@ def _discarded(task: Finished, facts: dict[str, Any]) -> Iterator[str]:
         if last and last not in str(attempt.get("reason")):
             yield f"Its last words: {last[-300:]}"
     yield f"The frame and what each attempt said are in {task.folder}."
+    if (task.folder / ORDER).exists():
+        yield f"To run the last attempt again by hand: ast3ctl reproduce {task.task}"
     yield f"To try again: ast3ctl retry {task.task}"
 
 

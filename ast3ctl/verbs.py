@@ -114,6 +114,22 @@ def retry(layout: Layout, options: argparse.Namespace) -> Answer:
     return Answer(data, [printable(f"{data['task']}  {data['state']}")])
 
 
+def reproduce(layout: Layout, options: argparse.Namespace) -> Answer:
+    """The last attempt at a finished frame once more, by hand."""
+    from ast3ctl.reproduce import reproduce as once_more  # loads what no other verb needs
+
+    outcome = once_more(layout, options.task, options.out)
+    data = {
+        "task": outcome.task,
+        "products": None if outcome.reason else str(outcome.products),
+        "reason": outcome.reason,
+        "attempt_reason": outcome.then,
+        "notes": outcome.notes,
+    }
+    sentence = printable(outcome.sentence)
+    return Answer(data, [], sentence) if outcome.reason else Answer(data, [sentence])
+
+
 def pause(layout: Layout, options: argparse.Namespace) -> Answer:
     """No new work for a while; what runs goes on."""
     data = _ask(layout, options, "pause", {"for_seconds": options.for_seconds})
@@ -144,6 +160,7 @@ VERBS: dict[str, Callable[[Layout, argparse.Namespace], Answer]] = {
     "tasks": list_tasks,
     "why": why,
     "retry": retry,
+    "reproduce": reproduce,
     "pause": pause,
     "resume": resume,
 }

@@ -1,0 +1,217 @@
+"""An attempt once more: with what it was given, and without touching what is kept."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ast3ctl.cli import main
+from ast3d.common.files import escape
+from ast3d.common.versions import versions
+
+TASK = "bad-00000000000a"
+REASON = "pipeline.command /bin/sh exited with status 3: cannot read /pool/bad.fits"
+FAILS = "echo hello; echo cannot read $0 >&2; exit 3"
+
+
+class Node:
+    """A node's folders, and the command run in a folder of its own."""
+
+    def __init__(self, layout, here: Path, capsys) -> None:
+        self.layout, self.here, self.capsys = layout, here, capsys
+        self.folder = layout.quarantine / "ast3-1" / TASK
+
+    def discard(self, script: str = FAILS, *, name: str = "bad.fits", reason: str = REASON, **changes) -> None:
+        """A frame in quarantine with the order of its last attempt."""
+        self.folder.mkdir(parents=True)
+        (self.folder / f"{TASK}.fits").write_bytes(b"frame")
+        (self.folder / f"{TASK}.1.out").write_text("what it said")
+        why = {"task": TASK, "name": escape(name), "reason": reason, "attempts": [{"attempt": 1, "reason": reason}]}
+        (self.folder / "why.json").write_text(json.dumps(why))
+        frame = {"path": "/pool/bad.fits", "bytes": 5, "sha256": hashlib.sha256(b"frame").hexdigest()}
+        order = {
+            "task": TASK, "attempt": 1, "telescope": "ast3-1", "name": name, "frame": frame, "out": "/products/.tmp/bad.1",
+            "command": ["/bin/sh", "-c", script, "{frame}", "{out}", "{telescope}"], "photometry": {"gain": 1.5},
+            "template": None, "versions": versions(), "environment": {"OMP_NUM_THREADS": "7"}, "host": "dome-a",
+            "began": "2026-06-21T03:14:15.926Z",
+        }  # fmt: skip
+        (self.folder / "order.json").write_text(json.dumps(order | changes))
+
+    def publish(self, script: str) -> None:
+        """A frame whose products stand, and which is in the archive."""
+        folder = self.layout.products / "ast3-1" / "2026-06-20" / TASK
+        folder.mkdir(parents=True)
+        manifest = {
+            "attempt": 1, "name": "good.fits", "night": "2026-06-20", "published": "2026-06-21T03:14:15.926Z",
+            "pipeline": ["/bin/sh", "-c", script, "{frame}", "{out}"], "configuration": {"photometry": {}, "template": None},
+            "versions": versions(), "frame": {"bytes": 5, "sha256": hashlib.sha256(b"frame").hexdigest()},
+            "template": "t.fits",
+        }  # fmt: skip
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        raw = self.layout.archive / "ast3-1" / "2026-06-20" / f"{TASK}.fits"
+        raw.parent.mkdir(parents=True)
+        raw.write_bytes(b"frame")
+        template = self.layout.templates / "ast3-1" / "t.fits"
+        template.parent.mkdir()
+        template.write_bytes(b"template")
+
+    def kept(self) -> dict[str, bytes]:
+        """Everything that is not the command's to change."""
+        return {str(path): path.read_bytes() for path in self.layout.run.parent.rglob("*") if path.is_file()}
+
+    def reproduce(self, *words: str) -> tuple[int, str, str]:
+        before = self.kept()
+        try:
+            code = main(["--root", str(self.layout.run.parent), "reproduce", "bad", *words])
+        except SystemExit as leaving:
+            code = leaving.code
+        assert self.kept() == before
+        out, err = self.capsys.readouterr()
+        return code, out, err
+
+    def fails(self, code: int, words: str, *arguments: str) -> None:
+        found, out, err = self.reproduce(*arguments)
+        assert (found, out) == (code, "")
+        assert words in err.splitlines()[-1]
+        assert err.splitlines()[-1].startswith("ast3ctl: ")
+
+
+@pytest.fixture
+def node(layout, tmp_path_factory, monkeypatch, capsys):
+    here = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(here)
+    return Node(layout, here, capsys)
+
+
+def test_what_failed_fails_for_the_same_reason(node):
+    node.discard()
+    code, out, err = node.reproduce()
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        f"ast3ctl: attempt 1 at {TASK}, on dome-a, 2026-06-21T03:14:15.926Z, once more; it failed: {REASON}",
+        "hello",
+        f"cannot read {node.here}/reproduce-{TASK}/frame/bad.fits",
+        f"ast3ctl: failed as the attempt did: {REASON}",
+    ]
+
+
+def test_another_failure_is_told_from_the_attempts(node):
+    node.discard("kill -SEGV $$")
+    node.fails(1, f"failed: the work was ended by SIGSEGV; the attempt said: {REASON}")
+
+
+@pytest.mark.parametrize("name", ["bad.fits", os.fsdecode(b"\xff {out}\n.fits"), "-rf"])
+def test_what_is_repaired_gives_products_and_had_what_the_attempt_had(node, name):
+    node.discard('cat "$0" > "$1/copy"; echo "$2 $OMP_NUM_THREADS $PWD" > facts', name=name)
+    code, out, err = node.reproduce("--out", "again")
+    products = node.here / "again" / "products"
+    assert (code, out) == (0, f"products in {products}; the attempt failed: {REASON}\n")
+    assert (products / "copy").read_bytes() == b"frame"
+    assert (products / "facts").read_text() == f"ast3-1 7 {products}\n"
+    assert (node.here / "again" / "frame" / name).exists()
+    assert json.loads((node.here / "again" / "settings.json").read_text()) == {"gain": 1.5}
+    assert "note" not in err
+
+
+def test_work_that_spoils_its_frame_spoils_a_copy(node):
+    node.discard('echo spoilt > "$0"; rm "$0"')
+    assert node.reproduce()[0] == 0
+
+
+def test_work_that_leaves_something_running_is_not_waited_for(node):
+    node.discard("sleep 1000 & echo $! > $1/pid; exec > /dev/null 2>&1; sleep 0.1")
+    assert node.reproduce("--out", "again")[0] == 0
+    os.kill(int((node.here / "again" / "products" / "pid").read_text()), 9)
+
+
+def test_for_programs(node):
+    node.discard()
+    code, out, _ = node.reproduce("--json")
+    assert code == 1
+    assert json.loads(out) == {
+        "task": TASK, "products": None, "reason": REASON, "attempt_reason": REASON, "notes": []
+    }  # fmt: skip
+
+
+def test_nothing_is_overwritten(node):
+    node.discard()
+    (node.here / f"reproduce-{TASK}").mkdir()
+    assert node.reproduce()[0] == 1  # an empty folder will do
+    node.fails(2, "is not empty; name a new folder with --out")
+    (node.here / "file").touch()
+    node.fails(2, "is not a folder", "--out", "file")
+
+
+def test_what_is_not_as_it_was_is_said(node, tmp_path):
+    template = tmp_path / "t.fits"
+    template.write_bytes(b"another")
+    was = {"path": str(template), "bytes": 1, "mtime_ns": 1, "sha256": "0"}
+    node.discard(template=was, versions=versions() | {"numpy": "1.0"})
+    (node.folder / f"{TASK}.fits").write_bytes(b"Frame")
+    _, out, _ = node.reproduce("--json")
+    frame, kept, numpy = json.loads(out)["notes"]
+    assert "the frame is not the one of the attempt" in frame
+    assert f"the template is not the one of the attempt any more: {template}" in kept
+    assert numpy == f"numpy was 1.0 then and is {versions()['numpy']} now"
+
+
+def test_a_template_that_is_gone(node):
+    node.discard(template={"path": "/none/t.fits", "bytes": 1, "mtime_ns": 1, "sha256": "0"})
+    node.fails(1, "the template /none/t.fits is not there any more")
+
+
+def test_a_published_frame(node):
+    node.publish("cp $0 $1/copy")
+    code, out, err = node.reproduce()
+    products = node.here / f"reproduce-{TASK}" / "products"
+    assert (code, out) == (0, f"products in {products}\n")
+    assert (products / "copy").read_bytes() == b"frame"
+    assert f"nobody knows the checksum that the template {node.layout.templates / 'ast3-1' / 't.fits'} had" in err
+
+
+def test_a_published_frame_that_fails_now(node):
+    node.publish("exit 1")
+    node.fails(1, "failed: pipeline.command /bin/sh exited with status 1: ; the attempt did not fail")
+
+
+def test_a_published_frame_that_is_not_in_the_archive(node):
+    node.publish(":")
+    (node.layout.archive / "ast3-1" / "2026-06-20" / f"{TASK}.fits").unlink()
+    node.fails(1, "is not in the archive")
+
+
+def test_what_cannot_be_run_again(node):
+    node.fails(2, "no task 'bad'")
+    node.discard()
+    (node.folder / "why.json").write_text(json.dumps({"reason": "a FIFO is no frame", "attempts": []}))
+    node.fails(2, "refused without an attempt: a FIFO is no frame")
+    (node.folder / "why.json").write_text(json.dumps({"attempts": [{"reason": "torn"}]}))
+    (node.folder / f"{TASK}.fits").unlink()
+    node.fails(1, "the frame is not in")
+    (node.folder / "order.json").unlink()
+    node.fails(1, "order.json, what the attempt was given, cannot be read: No such file")
+
+
+def test_a_task_at_work(node, daemon):
+    daemon.answers["tasks"] = [{"task": TASK, "state": "RUNNING"}]
+    node.fails(2, "is still at work")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": "../../etc/passwd"}, {"name": ".."}, {"command": "rm -rf"}, {"command": [1]}, {"template": 3}, {"frame": []}],
+)
+def test_a_damaged_order_is_one_line(node, changes):
+    node.discard(**changes)
+    node.fails(1, "is damaged or incomplete")
+    (node.folder / "order.json").write_text('{"task": ')
+    node.fails(1, "is damaged or incomplete")
+
+
+def test_why_names_the_command(node, ctl):
+    node.discard()
+    assert f"ast3ctl reproduce {TASK}\n" in ctl("why", TASK)[1]
+    (node.folder / "order.json").unlink()
+    assert "reproduce" not in ctl("why", TASK)[1]

@@ -46,12 +46,12 @@ def completed(path: Path, frame: Path, progress: Callable[[], None]) -> bytes | 
     """
     try:
         facts: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        facts["frame"] = {"path": facts["frame"], "bytes": facts["size"], "sha256": _sha256(frame, progress)}
+        if template := facts["template"]:
+            same = _template(Path(template["path"])) == template
+            template["sha256"] = _sha256(Path(template["path"]), progress) if same else None
+    except (OSError, ValueError, KeyError, TypeError):  # as a power cut, or another version of ast3d, left it
         return None
-    facts["frame"] = {"path": facts["frame"], "bytes": facts["size"], "sha256": _sha256(frame, progress)}
-    if template := facts["template"]:
-        same = _template(Path(template["path"])) == template
-        template["sha256"] = _sha256(Path(template["path"]), progress) if same else None
     return json.dumps(facts, indent=1).encode("ascii")
 
 

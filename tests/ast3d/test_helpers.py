@@ -332,9 +332,10 @@ def test_a_template_that_was_replaced_before_the_frame_was_discarded_is_not_take
     assert facts["template"]["sha256"] is None
 
 
-def test_a_torn_note_of_the_order_keeps_no_frame_from_the_quarantine(porter, pool, tmp_path):
+@pytest.mark.parametrize("note", ["", '{"task": "a', "{}", "[]", '{"frame": "f", "size": 3, "template": 3}'])
+def test_a_damaged_note_of_the_order_keeps_no_frame_from_the_quarantine(porter, pool, tmp_path, note):
     given = put(pool)
-    (tmp_path / "state" / "attempts" / f"{given['task']}.1.order").write_text('{"task": "a')
+    (tmp_path / "state" / "attempts" / f"{given['task']}.1.order").write_text(note)
     quarantine(porter, given)
     names = {path.name for path in (tmp_path / "quarantine" / "t" / given["task"]).iterdir()}
     assert names == {"why.json", given["task"] + ".fits"}

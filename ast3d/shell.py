@@ -69,6 +69,7 @@ class Shell:
         self.recover()
         self.begin("scout", boottime())
         self.begin("porter", boottime())
+        self.crew.tend(boottime())
         self.log.info("daemon.start", version=version(), pid=os.getpid(), root=str(self.layout.state.parent))
         while not self.stopping:
             try:

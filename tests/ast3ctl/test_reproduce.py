@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,13 @@ def test_work_that_leaves_something_running_is_not_waited_for(node):
     node.discard("sleep 1000 & echo $! > $1/pid; exec > /dev/null 2>&1; sleep 0.1")
     assert node.reproduce("--out", "again")[0] == 0
     os.kill(int((node.here / "again" / "products" / "pid").read_text()), 9)
+
+
+def test_work_that_says_no_more_is_waited_for_without_work(node):
+    node.discard("exec > /dev/null 2>&1; sleep 0.5")
+    began = time.process_time()
+    assert node.reproduce()[0] == 0
+    assert time.process_time() - began < 0.25
 
 
 def test_for_programs(node):

@@ -341,14 +341,17 @@ def test_a_damaged_note_of_the_order_keeps_no_frame_from_the_quarantine(porter, 
     assert names == {"why.json", given["task"] + ".fits"}
 
 
-def test_a_note_of_the_order_is_no_account_and_is_tidied_like_one(porter, tmp_path):
+def test_a_note_of_the_order_leaves_the_account_alone_and_is_tidied_like_it(porter, tmp_path):
     attempts = tmp_path / "state" / "attempts"
-    for name in ("a-1.1.order", "b-2.1.order"):
-        (attempts / name).write_text("{}")
-    assert ledger.read_all(attempts) == []
+    for task in ("a-1", "b-2"):
+        account = ledger.Account(task, 1, "t", "a.fits", 3, 1, 1, 1, "", 0.0)
+        ledger.write(attempts, account)
+        order = Order(task, 1, "t", "a.fits", 3, 1, "/f", "", None, "/p", str(attempts), "/k", [], {})
+        bundle.note(order, None, {})
+    assert ledger.read_all(attempts)[-1] == account
     porter.tell(tidy={"keep": ["b-2.1"]})
     porter.wait_for("tidied")
-    assert [path.name for path in attempts.iterdir()] == ["b-2.1.order"]
+    assert {path.name for path in attempts.iterdir()} == {"b-2.1.json", "b-2.1.order"}
 
 
 def test_what_was_tried_by_other_code_comes_back(porter, pool):

@@ -2,7 +2,7 @@
 
 `decode(*encode(record)) == record` for every Durable record.  A field that a payload does not have takes its default, one
 that the dataclass does not have is passed over; so fields can come and go, and `_VERSION` rises only where one changes its
-meaning.  What cannot be understood (a type or version of a newer ast3d, other values than the type hints allow) is None.
+meaning or its default.  What cannot be understood (a type or version of a newer ast3d, other values than the type hints allow) is None.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ Reader = Callable[[Any], Any]  # from what JSON gives to what the hint means; Va
 
 def encode(record: Durable) -> tuple[str, int, bytes]:
     """Type, version and payload of a record."""
-    return type(record).__name__, _VERSION, _ENCODER.encode(record.__dict__).encode("ascii")
+    return type(record).__name__, _VERSION, _ENCODER.encode(_fields(record)).encode("ascii")
 
 
 def decode(kind: str, version: int, payload: bytes) -> Durable | None:
@@ -37,7 +37,18 @@ def decode(kind: str, version: int, payload: bytes) -> Durable | None:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    """What differs from the defaults: most of a task does not."""
+    fields = {}
+    for name, default in _defaults(type(value)):
+        field = getattr(value, name)
+        if default is dataclasses.MISSING or field != default:
+            fields[name] = field
+    return fields
+
+
+@cache
+def _defaults(kind: Any) -> list[tuple[str, Any]]:
+    return [(field.name, field.default) for field in dataclasses.fields(kind)]
 
 
 _ENCODER = json.JSONEncoder(default=_fields, check_circular=False, separators=(",", ":"))

@@ -58,6 +58,7 @@ def judge(state: State, given: i.Identified) -> Iterator[Step]:
     waiting = state.waiting.get(entry.place)
     if waiting is None or waiting.sighting.entry != entry or entry.place in state.places:
         return  # it changed in the meantime and will be asked about again
+    entry = waiting.sighting.entry  # the same, but in memory already
     yield records.Unseen(entry.place)
     fields = {"task": task, "name": entry.place.name, "bytes": entry.size}
     if given.published:

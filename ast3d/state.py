@@ -308,6 +308,10 @@ def _put(state: State, place: Place, entry: Waiting | None) -> None:
         state.asked -= before.asked
     for queue in state.queues.values():
         queue.pop(place, None)
+        if not queue:
+            queue.clear()  # what is empty would keep the room for all that ever waited
+    if not state.waiting:
+        state.waiting.clear()
     if entry:
         state.waiting[place] = entry
         state.asked += entry.asked

@@ -1,5 +1,6 @@
 """What the helpers say, as inputs; what they are asked, as messages.  Pure."""
 
+from sys import intern
 from typing import Any
 
 from ast3d import effects
@@ -84,7 +85,7 @@ def shown(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry(said: dict[str, Any]) -> Entry:
-    return Entry(Place(said["telescope"], said["name"]), said["size"], said["mtime_ns"])
+    return Entry(Place(intern(said["telescope"]), said["name"]), said["size"], said["mtime_ns"])
 
 
 def _sighting(said: dict[str, Any]) -> Sighting:

@@ -87,10 +87,12 @@ def _plain(kind: type) -> Reader:
 
 
 def _literal(allowed: tuple[Any, ...]) -> Reader:
+    one_object_each = {value: value for value in allowed}
+
     def read(value: Any) -> Any:
         if value not in allowed:
             raise ValueError
-        return value
+        return one_object_each[value]
 
     return read
 

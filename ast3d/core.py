@@ -7,6 +7,7 @@ starting.  It touches nothing but the relog; time arrives as an argument.
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ast3d import effects, records
@@ -52,7 +53,7 @@ class Core:
         if recovered.entries and first < recovered.entries[0].seq:
             problems.append(f"the records {first} to {recovered.entries[0].seq - 1} are missing")
         folded = unknown = 0
-        for entry in recovered.entries:
+        for entry in _let_go(recovered.entries):
             if entry.seq >= first:
                 record = decode(entry.type, entry.version, entry.payload)
                 if record is None:
@@ -162,6 +163,13 @@ class Core:
             self._keep(now)
         if not self._broken:
             self.take(i.RelogChanged(now, ""))
+
+
+def _let_go(entries: list[Entry]) -> Iterator[Entry]:
+    """In order, each forgotten when the next is asked for: the state takes their room."""
+    entries.reverse()
+    while entries:
+        yield entries.pop()
 
 
 def _beginning(entries: list[Entry]) -> int:

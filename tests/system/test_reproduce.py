@@ -99,3 +99,21 @@ def test_a_frame_whose_work_was_killed_has_its_order_too(node, tmp_path):
     assert "soft limit" in why["reason"]
     again = reproduce(one, tmp_path / "first", why["task"])
     assert again.returncode == 0, again.stderr
+
+
+def test_a_discarded_frame_is_tried_again_under_another_configuration_and_not_under_the_same(node):
+    failing = QUICK + "pipeline: {command: [/bin/sh, -c, 'echo x >> @/ledger; exit 1']}\n"
+    one = node(failing)
+    drop(one, "a.fits")
+    one.settled(0, 1)
+    one.stop()
+    one.start()
+    drop(one, "b.fits")
+    one.settled(0, 2)
+    assert one.lines() == ["x"] * 4
+    one.stop()
+    one.configure(failing.replace("exit 1", "true"))
+    one.start()
+    one.settled(2)
+    assert one.discarded() == []
+    assert one.status()["tasks"]["done"] == 2

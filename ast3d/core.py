@@ -66,6 +66,11 @@ class Core:
         self._begin_walk()
         return Recovery(folded, tuple(problems))
 
+    def forget(self) -> None:
+        """Begin anew, where what was recovered could not be folded: the pool and the products are enough."""
+        self.state = State()
+        self._begin_walk()
+
     def take(self, given: i.Input) -> None:
         """Decide and apply; what is to be done comes with the next `settle`."""
         facts, doings = decide(self.state, given)
@@ -163,6 +168,7 @@ class Core:
             self._keep(now)
         if not self._broken:
             self.take(i.RelogChanged(now, ""))
+            self.take(i.Tick(now))  # there may be room for more now
 
 
 def _let_go(entries: list[Entry]) -> Iterator[Entry]:

@@ -89,9 +89,12 @@ class Shell:
 
         It is durable when this returns: the porter, which is started next, removes the accounts of workers that have ended.
         """
-        found = self.core.recover()
-        for problem in found.problems:
-            self.log.error("relog.damaged", reason=problem)
+        try:
+            for problem in self.core.recover().problems:
+                self.log.error("relog.damaged", reason=problem)
+        except Exception:  # noqa: BLE001  a bug in what is folded at each start would keep ast3d from ever starting
+            self.log.fatal("daemon.bug", trace=traceback.format_exc())
+            self.core.forget()
         self.inputs.append(i.DaemonBegan(boottime(), boot_id()))
         self.running = self.find_workers()
         self.settle()
@@ -196,6 +199,8 @@ class Shell:
             self.crew.send("porter", {"folders": {name: str(getattr(self.layout, name)) for name in folders}})
             self.crew.send("porter", {"fingerprint": fingerprint_of(self.config)})
             self.crew.send("porter", {"ping": 0} if self.tidied else {"tidy": {"keep": self.running}})
+        elif not self.config.pipeline.command:
+            self.crew.send("nursery", {"photometry": {}})
 
     def hear(self, helper: Helper, message: Message) -> None:
         """A helper spoke."""

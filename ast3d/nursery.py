@@ -1,7 +1,8 @@
-"""The nursery: the helper process that has photometry loaded and forks one runner a task.
+"""The nursery: the helper process that forks one runner a task, with what that needs loaded.
 
-It starts with no descriptor but its socket to ast3d, loads once, and forks in milliseconds.  It watches nothing: runners
-are sessions of their own, outlive it, and write down how they ended.  What escapes a runner that was killed becomes the
+It starts with no descriptor but its socket to ast3d, loads once, and forks in milliseconds; photometry, by far the larger
+part, is loaded only where it is to do the work, for each page makes each fork dearer.  It watches nothing: runners are
+sessions of their own, outlive it, and write down how they ended.  What escapes a runner that was killed becomes the
 nursery's child, and is ended.
 """
 
@@ -13,7 +14,7 @@ import signal
 import sys
 from typing import Any
 
-from ast3d import processes, runner
+from ast3d import processes
 from ast3d.link import HelperEnd
 
 # Forked children must not find a pool of threads that did not survive the fork, nor fight over the cores.
@@ -24,7 +25,8 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-PRELOADED = ("photometry.pipeline", "photometry.manifest")
+FOR_EVERY_RUNNER = ("ast3d.runner", "photometry.cards", "photometry.manifest")
+FOR_PHOTOMETRY = ("photometry.pipeline",)
 
 
 class Nursery:
@@ -33,6 +35,7 @@ class Nursery:
     def __init__(self, link: HelperEnd) -> None:
         self.link = link
         self.runners: set[int] = set()
+        self.loaded = False
         self.reaped, self.reap = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> None:
@@ -49,13 +52,28 @@ class Nursery:
                     self.serve(message)
 
     def serve(self, message: dict[str, Any]) -> None:
-        """Fork a runner, and say its pid and start time."""
+        """Do what ast3d asks."""
         if "ping" in message:
             self.link.send({"pong": message["ping"]})
-            return
-        order = message["start"]
+        elif "photometry" in message:
+            self.load_photometry()
+        else:
+            self.start(message["start"])
+
+    def load_photometry(self) -> None:
+        """Once; before the first frame comes if ast3d says so, else with it."""
+        if not self.loaded:
+            self.loaded = True
+            load(FOR_PHOTOMETRY)
+
+    def start(self, order: dict[str, Any]) -> None:
+        """Fork a runner, and say its pid and start time."""
+        if not order["command"]:
+            self.load_photometry()
         pid = os.fork()
         if pid == 0:
+            from ast3d import runner
+
             self.forget()
             runner.main(order)
         self.runners.add(pid)
@@ -78,9 +96,9 @@ class Nursery:
         processes.end_strays(keep=frozenset(self.runners))
 
 
-def preload() -> None:
-    """Load what workers need.  Without it they start slower, or say themselves what is missing."""
-    for name in PRELOADED:
+def load(names: tuple[str, ...]) -> None:
+    """Load what runners need.  Without it they start slower, or say themselves what is missing."""
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError as error:
@@ -93,7 +111,8 @@ def main() -> None:
     """The socket to ast3d is the descriptor that the first argument names."""
     link = HelperEnd(int(sys.argv[1]))
     processes.become_subreaper()
-    preload()
+    processes.give_way()
+    load(FOR_EVERY_RUNNER)
     try:
         link.send({"ready": True})
         Nursery(link).run()

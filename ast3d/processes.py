@@ -8,6 +8,7 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+NICENESS = 10  # of what works on frames: the daemon comes first
 GENERATIONS = 20  # of children of children that are followed
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -43,6 +44,17 @@ def die_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended already
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def give_way() -> None:
+    """This process, and all that it forks, computes with what others leave of the cores: ast3d is up again at once.
+
+    Where the kernel shares the cores between sessions, this says so for this session too; where it does not, nice is enough.
+    """
+    with contextlib.suppress(PermissionError):  # it is nicer already
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS), encoding="ascii")
 
 
 def children(pid: int) -> list[int]:

@@ -53,6 +53,7 @@ def main(message: dict[str, Any]) -> None:
 def run(order: Order) -> None:
     """The whole attempt.  Raises OSError where even the account cannot be written."""
     os.setsid()
+    processes.give_way()
     processes.become_subreaper()
     asked_to_end: list[int] = []  # SIGTERM is for the work; this process tells how that ended
     signal.signal(signal.SIGTERM, lambda number, _: asked_to_end.append(number))

@@ -27,7 +27,7 @@ EVENTS = (
 )
 POLL_SECONDS = 1.0
 BATCH = 500  # sightings a message
-GATHER_SECONDS = 0.002  # events that come in a burst are looked at together
+GATHER_SECONDS = 0.002  # what comes as a burst of events is looked at once; a frame that was renamed is whole
 
 Known = tuple[FileKind, int, int, Arrival]  # kind, size, mtime_ns, arrival
 
@@ -135,10 +135,13 @@ class Scout:
     def look_where_told(self) -> None:
         """Drain the events; look at what they name, or at everything after an overflow."""
         assert self.inotify is not None
-        time.sleep(GATHER_SECONDS)
+        events = self.inotify.read(timeout=0)
+        if any(not event.mask & flags.MOVED_TO for event in events):
+            time.sleep(GATHER_SECONDS)
+            events += self.inotify.read(timeout=0)
         named: dict[int, set[str]] = {}
         renamed: dict[int, set[str]] = {}
-        for event in self.inotify.read(timeout=0):
+        for event in events:
             if event.mask & flags.Q_OVERFLOW:
                 self.link.send({"log": {"event": "pool.overflow", "reason": "too many events at once; looking at all"}})
                 self.scan()

@@ -29,11 +29,11 @@ class Node:
     def configure(self, config: str) -> None:
         (self.root / "etc" / "ast3d.yaml").write_text(config.replace("@", str(self.root)) + "\n...\n")
 
-    def start(self, **how) -> None:
+    def start(self, *, until: str = "READY", **how) -> None:
         self.output = (self.root / "foreground").open("ab")
         argv = [BIN / "ast3d", "--root", self.root, "--foreground"]
         self.process = subprocess.Popen(argv, stdout=self.output, stderr=self.output, **how)
-        self.wait(lambda: self.status()["state"] == "READY", "ready")
+        self.wait(lambda: self.status()["state"] == until, until)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process

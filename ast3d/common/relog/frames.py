@@ -37,14 +37,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What bytes hold.  `damaged`: offsets where none is found though some follow.
+    """What bytes hold.  `damaged`: offsets where there is no record though some follow.
 
-    `torn`: the offset after the last record, where something is that is none; None where nothing was written.
+    `end`: the offset after the last record; `torn`: what is there is a piece of a record, not a place that was never used.
     """
 
     entries: list[Entry]
     damaged: list[int]
-    torn: int | None
+    end: int
+    torn: bool
 
 
 @lru_cache(maxsize=16)
@@ -96,7 +97,7 @@ def scan(data: bytes, start: int, stop: int, seed: int) -> Scan:
             bad = place
         place = _next_magic(data, place, stop)
     torn = bad is not None and not _BLANK.startswith(data[bad : min(bad + HEADER_BYTES, stop)])
-    return Scan(entries, damaged, bad if torn else None)
+    return Scan(entries, damaged, place if bad is None else bad, torn)
 
 
 def _next_magic(data: bytes, place: int, stop: int) -> int:

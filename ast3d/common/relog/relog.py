@@ -138,8 +138,12 @@ class Relog:
         self._make_spare()
 
     def restart(self) -> None:
-        """Try a fresh segment, after a RelogError; raises RelogError if it cannot be made."""
+        """Try a fresh segment, after a RelogError; raises RelogError if it cannot be made.
+
+        Where the folder could not be read until now, it is: for its numbers, not for its records.
+        """
         if self._unread is not None:
+            self._pending.clear()
             self._read()
         self._seal(reusable=False)
         try:

@@ -130,7 +130,12 @@ def read_segment(name: str, data: bytes) -> Segment:
         *(Damage(name, place, "a copy of the head is lost") for place in copies if place not in ours),
         *(Damage(name, place, "damaged records") for place in found.damaged),
     ]
-    torn = None if found.torn is None else Damage(name, found.torn, "torn: what follows the last record is none")
+    torn = None
+    last = max((entry.seq for entry in found.entries), default=head.first - 1)
+    if last < head.written:
+        damaged.append(Damage(name, found.end, f"the records end with {last}, where {head.written} had been written"))
+    elif found.torn:
+        torn = Damage(name, found.end, "torn: a record was begun and not finished")
     sure = all(not ours.isdisjoint(pair) for pair in _PAIRS)
     return Segment(name, named, len(data), head, sure, tuple(found.entries), tuple(damaged), torn)
 

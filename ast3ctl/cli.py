@@ -28,6 +28,7 @@ examples:
   ast3ctl reproduce kb13475_0030     run its last attempt again by hand, with all that it was given
   ast3ctl pause --for 30m            no new work for half an hour
   ast3ctl tail --level ERROR         what went wrong last
+  ast3ctl relog verify               is the recovery log whole?
   ast3ctl --root ~/night status      a node that lives below one folder (ast3d --root ~/night)
 """
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|min|h|d)?")
@@ -106,7 +107,27 @@ def parser() -> argparse.ArgumentParser:
     end.add_argument("--lines", type=line_count, default=20, metavar="N", help="so many (default: 20)")
     end.add_argument("--level", choices=LEVELS, default="DEBUG", help="at least so important (default: DEBUG, all)")
     end.add_argument("--follow", action="store_true", help="go on as lines are written, until Ctrl-C")
+    _relog(verb("relog", "the recovery log: what ast3d remembers; it is only read, and works without the daemon"))
     return top
+
+
+def _relog(verb: argparse.ArgumentParser) -> None:
+    actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, words in (
+        ("show", "its records, one a line: number, boottime, beginning of the boot id, type, fields"),
+        ("verify", "what is damaged or missing, segment by segment; exit code 1 if anything is"),
+    ):
+        action = actions.add_parser(name, help=words, description=words, allow_abbrev=False)
+        _shared(action, argparse.SUPPRESS)
+        action.add_argument(
+            "folder",
+            nargs="?",
+            type=Path,
+            metavar="FOLDER",
+            help="a folder of segments, such as a copy (default: the node's)",
+        )
+        if name == "show":
+            action.add_argument("--last", type=line_count, metavar="N", help="only the last so many (default: all)")
 
 
 def _shared(to: argparse.ArgumentParser, default: str | None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ast3ctl import disk, tasks
+from ast3ctl import disk, relog, tasks
 from ast3ctl.problem import ProblemError
 from ast3ctl.story import story
 from ast3ctl.words import duration, printable, table
@@ -141,6 +141,15 @@ def resume(layout: Layout, options: argparse.Namespace) -> Answer:
     return Answer(_ask(layout, options, "resume", {}), ["at work again"])
 
 
+def read_relog(layout: Layout, options: argparse.Namespace) -> Answer:
+    """The recovery log of the node, or a copy of one: its records, or whether it is whole.  It is only read."""
+    folder = options.folder or layout.relog
+    if options.action == "show":
+        return Answer(*relog.show(folder, options.last))
+    data, lines, problems = relog.verify(folder)
+    return Answer(data, lines, f"{folder}: {problems} problems" if problems else "")
+
+
 def _not_running(error: NotRunningError, options: argparse.Namespace) -> str:
     given = [f"--{name} {value}" for name in ("root", "config") if (value := getattr(options, name)) is not None]
     return f"ast3d is {error}; start it with `{' '.join(['ast3d', *given])}`"
@@ -163,4 +172,5 @@ VERBS: dict[str, Callable[[Layout, argparse.Namespace], Answer]] = {
     "reproduce": reproduce,
     "pause": pause,
     "resume": resume,
+    "relog": read_relog,
 }

@@ -2,7 +2,8 @@
 
 `decode(*encode(record)) == record` for every Durable record.  A field that a payload does not have takes its default, one
 that the dataclass does not have is passed over; so fields can come and go, and `_VERSION` rises only where one changes its
-meaning or its default.  What cannot be understood (a type or version of a newer ast3d, other values than the type hints allow) is None.
+meaning or its default.  What cannot be understood (a type or version of a newer ast3d, other values than the type hints
+allow) is None.
 """
 
 import dataclasses
@@ -39,7 +40,8 @@ def decode(kind: str, version: int, payload: bytes) -> Durable | None:
 def _fields(value: Any) -> dict[str, Any]:
     """What differs from the defaults: most of a task does not."""
     fields = {}
-    for name, default in _defaults(type(value)):
+    kind: Any = type(value)
+    for name, default in _defaults(kind):
         field = getattr(value, name)
         if default is dataclasses.MISSING or field != default:
             fields[name] = field

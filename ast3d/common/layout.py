@@ -68,7 +68,6 @@ class Layout:
             folder.mkdir(parents=True, exist_ok=True)
         (self.products / ".tmp").mkdir(exist_ok=True)
         (self.state / "attempts").mkdir(exist_ok=True)
-        self.relog.mkdir(exist_ok=True)
 
 
 @dataclass(frozen=True)

@@ -136,20 +136,6 @@ def test_a_command_that_fails_is_tried_again_and_then_the_frame_is_kept_in_quara
     assert len(one.lines()) == 3
 
 
-def test_what_failed_is_tried_again_when_the_configuration_changes_and_else_stays(node):
-    one = node(command("exit 3") + EAGER)
-    drop(one, "a.fits")
-    one.settled(0, 1)
-    one.stop()
-    one.start()
-    assert len(one.discarded()) == 1
-    assert len(one.lines()) == 2
-    one.configure(command())
-    one.process.send_signal(signal.SIGHUP)
-    one.settled(1)
-    assert len(one.lines()) == 3
-
-
 def test_a_command_that_is_not_there_is_not_the_frames_fault(node):
     one = node("pipeline: {command: [/no/such/program]}\n" + QUICK + EAGER)
     drop(one, "a.fits")

@@ -18,7 +18,7 @@ def next_starts(state: State, now: float) -> Iterator[Task]:
         return
     if state.breaker:
         if not running and now >= state.breaker.probe_at:
-            yield from islice(_probes(state), 1)
+            yield from islice(_probes(state, state.breaker.probes), 1)
         return
     free = (1 if state.relog_problem else state.policy.slots) - len(running)
     chosen = list(islice(_due(state, now), max(free, 0)))
@@ -35,7 +35,12 @@ def _failed(state: State, now: float) -> Iterator[Task]:
     return (task for task in state.within("FAILED") if task.ready_at <= now)
 
 
-def _probes(state: State) -> Iterator[Task]:
-    """A frame that has failed already, rather than one more; whatever its own pause, the breaker has the longer one."""
-    failed = sorted(state.within("FAILED"), key=lambda task: (task.suspect, task.ready_at))
+def _probes(state: State, probes: int) -> Iterator[Task]:
+    """A frame that has failed already, rather than one more; whatever its own pause, the breaker has the longer one.
+
+    Every other time it is one that has not, or else a suspect: some frames fail on a machine that is well.
+    """
+    failed = sorted(state.within("FAILED"), key=lambda task: task.ready_at)
+    if probes % 2:
+        return chain(state.within("READY"), failed)
     return chain((task for task in failed if not task.suspect), state.within("READY"), failed)

@@ -108,9 +108,11 @@ def _(record: r.Began, state: State) -> None:
 
 
 def _survive_reboot(state: State, now: float) -> None:
+    alone = len(state.phases["RUNNING"]) == 1  # or the end of the one before was written and has not survived
     for task in list(state.tasks.values()):
         cut = task.phase == "RUNNING" and not state.stopped
-        _change(state, task.id, since=now, ready_at=now, progress_at=now, signal_at=now, cut=cut)
+        solo = task.solo and alone
+        _change(state, task.id, since=now, ready_at=now, progress_at=now, signal_at=now, cut=cut, solo=solo)
     state.paused_until = min(state.paused_until, now)
     if state.breaker:
         state.breaker = replace(state.breaker, since=now, probe_at=now)
@@ -169,8 +171,9 @@ def _(record: r.Accepted, state: State) -> None:
 
 @_apply.register
 def _(record: r.Adopted, state: State) -> None:
-    task = Task(record.task, record.entry, "RUNNING", record.started, record.now)
-    _add(state, replace(task, attempt=record.attempt, pid=record.pid, progress_at=record.now))
+    known = state.tasks.get(record.task) or Task(record.task, record.entry, "READY", record.now, record.now)
+    _add(state, replace(known, phase="RUNNING", since=record.started, attempt=record.attempt, pid=record.pid, stage="",
+                        progress_at=record.now, signal="", signal_reason="", solo=False, cut=False))  # fmt: skip
 
 
 @_apply.register

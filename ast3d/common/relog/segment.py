@@ -121,7 +121,12 @@ def read_segment(name: str, data: bytes) -> Segment:
     named = segment_number(name) or 0
     head = _choose([copy for copy in copies.values() if copy is not None], named)
     if head is None:
-        return Segment(name, named, len(data), damaged=(Damage(name, 0, "its head is lost: neither its records nor their number can be read"),))
+        return Segment(
+            name,
+            named,
+            len(data),
+            damaged=(Damage(name, 0, "its head is lost: neither its records nor their number can be read"),),
+        )
     ours = {place for place, copy in copies.items() if copy is not None and copy.uuid == head.uuid}
     stop = min(len(data), head.size - SECTOR)
     found = scan(data, HEAD_BYTES, stop, head.seed)

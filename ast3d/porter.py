@@ -17,7 +17,7 @@ from typing import Any
 
 from ast3d import bundle
 from ast3d.common import clock
-from ast3d.common.files import escape, move_by_link, one_line, put_back, remove, sync_dir, unescape, write_durable
+from ast3d.common.files import escape, move_by_link, one_line, put_back, remove, sync_dir, sync_up, unescape, write_durable
 from ast3d.entry import SIDECAR, identify, published
 from ast3d.frameid import suffix
 from ast3d.link import HelperEnd, Message
@@ -67,7 +67,14 @@ class Porter:
 
     def archive(self, asked: dict[str, Any]) -> Message:
         """Into archive/TELESCOPE/NIGHT/FRAME-ID.EXT."""
-        return self.filed(asked, *self.file(asked, self.folders["archive"] / asked["telescope"] / asked["night"]))
+        products = self.folders["products"]
+        try:  # a runner may have been killed after it had published and before that was durable
+            sync_up(products / asked["telescope"] / asked["night"], products)
+        except FileNotFoundError:  # somebody took them away
+            pass
+        except OSError as error:
+            return self.filed(asked, "failed", one_line(error))
+        return self.filed(asked, *self.file(asked, "archive", asked["night"]))
 
     def quarantine(self, asked: dict[str, Any]) -> Message:
         """Into quarantine/TELESCOPE/FRAME-ID/, with why.json and what is needed to try again; unless its products stand."""
@@ -83,7 +90,7 @@ class Porter:
             write_durable(folder / WHY, json.dumps(why, indent=1).encode())
         except OSError as error:
             return self.filed(asked, "failed", one_line(error))
-        outcome, detail = self.file(asked, folder)
+        outcome, detail = self.file(asked, "quarantine", task)
         if outcome in ("changed", "vanished"):
             clear(folder)
         return self.filed(asked, outcome, detail)
@@ -107,9 +114,10 @@ class Porter:
                 remove(path)
         return {"filed": {"task": asked["task"], "outcome": outcome, "detail": detail}}
 
-    def file(self, asked: dict[str, Any], folder: Path) -> tuple[str, str]:
+    def file(self, asked: dict[str, Any], top: str, below: str) -> tuple[str, str]:
         """-> (outcome, detail): see `ast3d.inputs.FrameFiled`."""
         task, name = asked["task"], asked["name"]
+        folder = self.folders[top] / asked["telescope"] / below
         source = self.folders["incoming"] / asked["telescope"] / name
         target = folder / (task + suffix(name))
         try:
@@ -123,6 +131,7 @@ class Porter:
             return "changed", f"another file is called {escape(name)} now"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            sync_up(folder, self.folders[top])
             target = move_beside(source, target, self.alive)
         except OSError as error:
             return "failed", f"{one_line(error)}, moving it to {escape(str(folder))}"

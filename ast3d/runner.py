@@ -17,7 +17,7 @@ from typing import Any
 
 from ast3d import ledger, processes, work
 from ast3d.common import clock, program
-from ast3d.common.files import escape, one_line, remove, rename_noreplace, sync_dir, sync_tree
+from ast3d.common.files import escape, one_line, remove, rename_noreplace, sync_tree, sync_up
 from ast3d.entry import open_regular, published
 from ast3d.frameid import frame_id
 from ast3d.order import Order
@@ -200,8 +200,7 @@ def publish(order: Order, report: work.Ended, frame: int, seconds: float) -> str
             problem = f"{escape(str(target))} is in the way: it has no manifest; move it away"
             raise AttemptFailedError(problem, "environment") from error
         remove(order.out)
-    sync_dir(target.parent)
-    sync_dir(target.parent.parent)
+    sync_up(target.parent, Path(order.products))
     return report.night
 
 

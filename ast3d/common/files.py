@@ -50,6 +50,14 @@ def sync_dir(path: StrPath) -> None:
         os.close(fd)
 
 
+def sync_up(path: Path, top: Path) -> None:
+    """The folder `path`, and those above it up to `top`, have the names that they have after a power cut too."""
+    for folder in (path, *path.parents):
+        sync_dir(folder)
+        if folder == top:
+            return
+
+
 def sync_tree(path: StrPath) -> None:
     """Every file and folder below `path`, and `path` itself, is on the disk.  Links are not followed."""
     for folder, _, names in os.walk(path, topdown=False, onerror=_raise):

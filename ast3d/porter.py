@@ -121,17 +121,15 @@ class Porter:
         source = self.folders["incoming"] / asked["telescope"] / name
         target = folder / (task + suffix(name))
         try:
-            about = source.lstat()
-        except FileNotFoundError:
-            return ("filed", str(target)) if target.exists() else ("vanished", f"{escape(name)} is not in the pool any more")
-        except OSError as error:
-            return "failed", one_line(error)
-        entry = Entry(Place(asked["telescope"], name), about.st_size, about.st_mtime_ns)
-        if identify(source, entry) != task:
-            return "changed", f"another file is called {escape(name)} now"
-        try:
             folder.mkdir(parents=True, exist_ok=True)
             sync_up(folder, self.folders[top])
+            if not os.path.lexists(source):
+                gone = f"{escape(name)} is not in the pool any more"
+                return ("filed", str(target)) if target.exists() else ("vanished", gone)
+            about = source.lstat()
+            entry = Entry(Place(asked["telescope"], name), about.st_size, about.st_mtime_ns)
+            if identify(source, entry) != task:
+                return "changed", f"another file is called {escape(name)} now"
             target = move_beside(source, target, self.alive)
         except OSError as error:
             return "failed", f"{one_line(error)}, moving it to {escape(str(folder))}"

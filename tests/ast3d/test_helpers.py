@@ -490,7 +490,7 @@ def test_a_file_that_takes_the_frames_name_during_the_move_stays(porter, pool, t
     sync = files.sync_dir
 
     def newcomer(folder):
-        if folder == tmp_path / "archive" / "t" / "n" and not (tmp_path / "new").exists():
+        if folder == tmp_path / "archive" / "t" / "n" and list(folder.iterdir()) and not (tmp_path / "new").exists():
             (tmp_path / "new").write_bytes(b"new")
             os.link(tmp_path / "new", tmp_path / "again")
             (tmp_path / "again").rename(pool / "a.fits")

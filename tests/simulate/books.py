@@ -8,7 +8,8 @@ from ast3d import records as r
 from ast3d.codec import decode
 from ast3d.common.relog.relog import Recovered, Relog, RelogError
 from ast3d.core import Core, Recovery
-from ast3d.state import State, apply
+from ast3d.fold import apply
+from ast3d.state import State
 from ast3d.task import Task
 
 
@@ -56,7 +57,8 @@ class Books:
 
     def __init__(self) -> None:
         self.records: dict[int, r.Record] = {}
-        self.payloads: dict[int, bytes] = {}
+        self.payloads: dict[int, set[bytes]] = {}  # ever appended under a number, by whichever ast3d
+        self.newest = 0  # the last whole snapshot's end
         self.acknowledged: set[int] = set()
         self.pending: list[int] = []
         self.floor = 0  # records before it are needless
@@ -70,7 +72,8 @@ class Books:
     def appended(self, seq: int, record: r.Record, payload: bytes) -> None:
         if seq in self.records:
             raise ViolationError(f"the sequence number {seq} was given twice")
-        self.records[seq], self.payloads[seq] = record, payload
+        self.records[seq] = record
+        self.payloads.setdefault(seq, set()).add(payload)
         self.pending.append(seq)
 
     def committed(self) -> None:
@@ -82,6 +85,7 @@ class Books:
             apply(self.fold, record)
             self._note(record)
             if isinstance(record, r.Totals):
+                self.newest = seq
                 self._begin_at(record.first)
 
     def given_up(self) -> None:
@@ -109,7 +113,7 @@ class Books:
             raise ViolationError(f"a snapshot tells something else: {differences(view(self.fold), view(told))}")
         self.fold, self.broken, self.floor = told, False, first
         for seq in [seq for seq in self.records if seq < first]:
-            del self.records[seq], self.payloads[seq]
+            del self.records[seq]
         self.acknowledged = {seq for seq in self.acknowledged if seq >= first}
 
     def _refold(self, first: int, last: int, among: set[int] | None = None) -> State:
@@ -123,7 +127,7 @@ class Books:
         """Nothing that was never appended; everything that was acknowledged, or a report."""
         numbers = {entry.seq for entry in recovered.entries if entry.seq >= self.floor}
         for entry in recovered.entries:
-            if entry.seq >= self.floor and self.payloads.get(entry.seq) != entry.payload:
+            if entry.payload not in self.payloads.get(entry.seq, ()):
                 raise ViolationError(f"record {entry.seq} ({entry.type}) came out and was never put in like this")
         lost = {seq for seq in self.acknowledged if seq not in numbers}
         told = [*recovered.report.missing]
@@ -132,11 +136,14 @@ class Books:
             raise ViolationError(f"the acknowledged records {min(silent)} to {max(silent)} are gone without a report")
         if lost and not self.read_failed:
             raise ViolationError(f"the acknowledged records {min(lost)} to {max(lost)} are gone, and the disk had them")
-        if lost or self.broken:
+        risen = numbers - self.records.keys()  # could not be read the last time
+        if risen and self.newest in self.acknowledged and max(risen) > max(self.acknowledged):
+            raise ViolationError(f"records up to {max(risen)} are back and hide the newer ones from {self.floor} on")
+        if lost or risen or self.broken:
             self.losses += 1
         self.pending = []
         self.expected = None
-        if not lost and not self.broken:
+        if not lost and not risen and not self.broken:
             self.expected = self.fold
             if numbers != self.acknowledged:
                 first = max((e.first for e in self._totals(numbers)), default=1)
@@ -151,7 +158,6 @@ class Books:
             raise ViolationError(f"another state was recovered: {differences(view(self.expected), view(state))}")
         self.fold = copy.deepcopy(state)
         self.records = {entry.seq: self._record(entry) for entry in recovered.entries}
-        self.payloads = {entry.seq: entry.payload for entry in recovered.entries}
         self.acknowledged &= self.records.keys()
         self.broken = self.read_failed = False
         for task in state.tasks.values():

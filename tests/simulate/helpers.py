@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from ast3d import effects
@@ -233,6 +234,7 @@ class Porter(Helper):
                 return "the pool holds another"
             if place not in world.pool:
                 world.link(world.pool, place, frame)
+                frame.failed = 0
                 world.node.looked(place)
             yield world.soon()
             world.sync()
@@ -240,7 +242,6 @@ class Porter(Helper):
             inside = _Inside(world.quarantine, task)
             if task in inside:
                 world.unlink(inside, task)
-                frame.failed = 0
             yield world.soon()
             world.sync()
         if folder.frame is None and world.quarantine.get(task) is folder:
@@ -278,22 +279,42 @@ class _Inside(dict[str, Frame]):
 
 
 class Nursery(Helper):
-    """Forks."""
+    """Forks.  What it was sent before ast3d died it forks within 30 ms, and the next ast3d needs 100 to ask who runs.
+
+    `tardy`: it takes its time, and the next ast3d has judged by then.
+    """
 
     name = "nursery"
+    tardy = False
+    starting: effects.Start | None = None
+
+    def leave(self) -> None:
+        super().leave()
+        if self.alive and not self.tardy:
+            self.alive = False
+            for order in (self.starting, *self.orders):
+                if isinstance(order, effects.Start):
+                    self.world.after(self.world.rng.random() * 0.03, partial(self.fork, order))
 
     def serve(self, order: Order) -> Iterator[float]:
         match order:
             case ("preload",):
                 yield 0.5 + self.world.rng.random()
                 self.tell(None)
-            case effects.Start(task, _, attempt):
+            case effects.Start():
+                self.starting = order
                 yield self.world.soon()
-                self.world.count += 1
-                pid = self.world.count
-                self.world.tell("fork", task, attempt, pid, "orphan" if self.orphan else "")
-                Runner(self.world, order, pid)
-                if self.orphan:
-                    self.world.late[task] += 1
-                    self.world.struck("late_worker")
-                self.tell(lambda now: i.WorkerSpawned(now, task, attempt, pid))
+                self.starting = None
+                self.fork(order)
+
+    def fork(self, order: effects.Start) -> None:
+        """A runner, that outlives us all; and its pid to ast3d, if there is one."""
+        world, task, attempt = self.world, order.task, order.attempt
+        world.count += 1
+        pid = world.count
+        world.tell("fork", task, attempt, pid, "orphan" if self.orphan else "")
+        Runner(world, order, pid)
+        if self.orphan:
+            world.late[task] += 1
+            world.struck("late_worker")
+        self.tell(lambda now: i.WorkerSpawned(now, task, attempt, pid))

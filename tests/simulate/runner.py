@@ -19,7 +19,7 @@ class Runner:
         world.workers[pid] = self
         self.steps = self.run()
         self.lock = Lock()
-        self.go_on(world.soon())
+        self.go_on(world.rng.random() * 0.02)  # until its account is written
 
     def go_on(self, delay: float) -> None:
         self.turn += 1

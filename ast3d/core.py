@@ -15,7 +15,8 @@ from ast3d import inputs as i
 from ast3d.codec import decode, encode
 from ast3d.common.relog.relog import Entry, Relog, RelogError
 from ast3d.decide import decide, next_due
-from ast3d.state import PHASES, State, apply
+from ast3d.fold import apply
+from ast3d.state import PHASES, State
 
 GROUP_RECORDS = 16
 GROUP_SECONDS = 0.005

@@ -1,4 +1,4 @@
-"""What happened, as facts: the only things that change the state.  `ast3d.state.apply` folds them.
+"""What happened, as facts: the only things that change the state.  `ast3d.fold.apply` folds them.
 
 A record says what was decided, never how; `now` is CLOCK_BOOTTIME seconds.  Durable records are written to the relog before
 anything is done that rests on them, and folded again by the next ast3d.  Volatile ones say what this ast3d sees of the

@@ -204,7 +204,7 @@ def test_a_log_that_lost_its_beginning_says_so(tmp_path, monkeypatch):
     node = Node(tmp_path, 16384)
     for n in range(100):
         node.finish(f"f{n}")
-    sorted(tmp_path.glob("*.relog"))[0].unlink()
+    min(tmp_path.glob("*.relog")).unlink()
     assert [problem for problem in node.begin().problems if "missing" in problem]
 
 

@@ -8,8 +8,9 @@ import pytest
 from ast3d import effects, explain, records
 from ast3d import inputs as i
 from ast3d.decide import decide, next_due
+from ast3d.fold import apply
 from ast3d.policy import Policy
-from ast3d.state import State, apply
+from ast3d.state import State
 from ast3d.task import Entry, Place, Sighting
 
 POLICY = Policy(slots=2, attempts=3, backoff_seconds=1.0, backoff_limit_seconds=8.0, soft_seconds=50, hard_seconds=60)

@@ -114,6 +114,8 @@ def move_by_link(src: StrPath, dst: StrPath, progress: Callable[[], None] = lamb
         if error.errno not in _CANNOT_LINK:
             raise
         _copy(src, dst, progress)
+    with contextlib.suppress(PermissionError):  # who may not open it cannot sync it either
+        _sync_file(Path(dst))  # whoever wrote it may not have
     sync_dir(_parent(dst))
     _unlink(src, moving)
     sync_dir(_parent(src))

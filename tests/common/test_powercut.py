@@ -123,3 +123,9 @@ def test_a_frame_on_the_move_is_never_nowhere(disk, tmp_path, monkeypatch, acros
     assert [cut["archived"] for cut in cuts] == [b"r" * 100_000] * 2
     assert disk.after_a_cut() == {"archived": b"r" * 100_000}
     assert not source.exists()
+
+
+def test_a_frame_that_its_camera_did_not_sync_is_whole_where_it_was_moved(disk):
+    (disk.folder / "raw").write_bytes(b"r" * 100_000)
+    files.move_by_link(disk.folder / "raw", disk.folder / "archived")
+    assert disk.after_a_cut() == {"archived": b"r" * 100_000}

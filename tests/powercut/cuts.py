@@ -123,14 +123,14 @@ class Campaign:
         if second:
             self.recover(second, scratch, ledger)
 
-    def count(self, one: Cut, published: int, found: list[Violation], unrecorded: list[Violation] | None) -> None:
+    def count(self, one: Cut, published: int, found: list[Violation], unrecorded: list[Violation]) -> None:
         """Add a cut to the tally."""
-        found = [*found, *(unrecorded or [])]
+        found = [*found, *unrecorded]
         tally = self.tally
         tally.cuts += 1
         tally.frames += len(one.claim.owed)
         tally.unpublished += max(len(one.claim.owed) - published, 0)
-        tally.starts_checked += 0 if unrecorded is None else len(one.claim.recent)
+        tally.starts_checked += len(one.claim.recent)
         tally.violations += found
         waiting = len(one.claim.owed) - published
         self.progress(f"cut {tally.cuts}: {one.image.name}, {published} published, {waiting} to do: {len(found)} violations")

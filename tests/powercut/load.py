@@ -14,7 +14,7 @@ IN_POOL = 12  # frames at most wait at once, so that a recovery does not take lo
 CONFIGURATION = """\
 pipeline: {command: [/bin/sh, "%s", "{frame}", "{out}", "%s"]}
 pool: {settle_seconds: 0.1, incomplete_seconds: 1, scan_seconds: 1}
-worker: {slots: 2}
+worker: {slots: 2, backoff_seconds: 0.1}
 ...
 """
 # The run is told first, outside the disk that is cut.  The name says how many milliseconds the work takes.

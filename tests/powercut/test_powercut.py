@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 
 from tests.powercut import disks
-from tests.powercut.audit import Claim, Standing, audit, standing
+from tests.powercut.audit import Claim, Standing, audit, standing, unrecorded_starts
 from tests.powercut.cuts import Campaign, campaign
 
 CUTS = 10
@@ -133,6 +133,12 @@ def test_the_audit_sees_work_done_again(root):
     run = root / "products" / ".tmp" / f"{TASK}.1"
     assert kinds(root, runs=[run, run.with_suffix(".2")]) == ["again"]
     assert kinds(root, standing(root), [run]) == ["again"]
+
+
+def test_the_audit_sees_a_run_whose_start_was_not_durable(root):
+    (root / "state" / "relog").mkdir(parents=True)
+    run = root / "products" / ".tmp" / f"{TASK}.1"
+    assert [violation.kind for violation in unrecorded_starts(root, Claim({}, {}, (run,), (run,)))] == ["order"]
 
 
 def test_the_audit_sees_an_attempt_number_out_of_order(root):

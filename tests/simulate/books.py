@@ -1,7 +1,7 @@
 """What was said to the relog, kept beside it: what every recovery must give back."""
 
-import copy
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any
 
 from ast3d import records as r
@@ -15,6 +15,10 @@ from ast3d.task import Task
 
 class ViolationError(Exception):
     """Something that must never be."""
+
+
+_VOLATILE = ("pid", "stage", "progress_at", "filing")  # what a task tells of this ast3d alone
+_durable = attrgetter(*(field.name for field in fields(Task) if field.name not in _VOLATILE))
 
 
 def view(state: State) -> dict[str, Any]:
@@ -32,10 +36,17 @@ def view(state: State) -> dict[str, Any]:
     }
 
 
-def _durable(task: Task) -> Task:
-    if task.pid or task.stage or task.progress_at or task.filing:
-        return replace(task, pid=0, stage="", progress_at=0.0, filing=False)
-    return task
+def _copied(state: State) -> State:
+    """Tasks never change; what holds them does."""
+    phases = {phase: dict(tasks) for phase, tasks in state.phases.items()}
+    return replace(
+        state,
+        tasks=dict(state.tasks),
+        phases=phases,
+        places=dict(state.places),
+        torn=dict(state.torn),
+        causes=dict(state.causes),
+    )
 
 
 def differences(wanted: dict[str, Any], found: dict[str, Any]) -> str:
@@ -156,7 +167,7 @@ class Books:
         """The state after a recovery is the one that was remembered."""
         if self.expected is not None and view(self.expected) != view(state):
             raise ViolationError(f"another state was recovered: {differences(view(self.expected), view(state))}")
-        self.fold = copy.deepcopy(state)
+        self.fold = _copied(state)
         self.records = {entry.seq: self._record(entry) for entry in recovered.entries}
         self.acknowledged &= self.records.keys()
         self.broken = self.read_failed = False

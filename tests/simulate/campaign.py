@@ -15,11 +15,13 @@ STRUCK = (
 )  # fmt: skip
 
 # Cells that cannot be reached, and why.  An empty cell that is not named here is a hole in the simulation.
-UNREACHABLE: dict[tuple[str, str], str] = {
-    (kind, state): why
-    for kinds, states, why in ((("limit_TERM", "limit_KILL"), ("none",), "only a task that runs exceeds a limit"),)
-    for kind in kinds
-    for state in states
+_AT_WORK = (
+    "worker_kill", "trouble", "killer", "late_worker", "limit_TERM", "limit_KILL", "out_of_memory", "sloppy_worker",
+    "worker_lost",
+)  # fmt: skip
+UNREACHABLE = {
+    **dict.fromkeys(((kind, "none") for kind in _AT_WORK), "whose worker is alive is known, unless all was just forgotten"),
+    ("porter_trouble", "none"): "what the porter moves is known, unless all was just forgotten",
 }
 
 
@@ -58,7 +60,7 @@ class Tally:
         """The table, and what it amounts to."""
         yield f"{'':16}" + "".join(f"{state:>11}" for state in STATES)
         for kind in STRUCK:
-            cells = ("-" if (kind, state) in UNREACHABLE else str(self.faults[kind, state]) for state in STATES)
+            cells = (str(self.faults[kind, state] or "-") for state in STATES)
             yield f"{kind:16}" + "".join(f"{cell:>11}" for cell in cells)
         for kind, state in self.empty():
             yield f"nothing reached {kind} x {state}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ast3d import effects
 from tests.simulate.books import ViolationError
 from tests.simulate.frames import EVER, Frame
-from tests.simulate.world import World
+from tests.simulate.world import Folder, World
 
 if TYPE_CHECKING:
     from tests.simulate.node import Node
@@ -18,20 +18,8 @@ def carried_out(world: World, node: "Node", effect: effects.Effect) -> None:
     books, state = world.books, node.core.state
     forgetful = books.broken or bool(state.relog_problem)
     match effect:
-        case effects.Start(task, _, attempt):
-            if (task, attempt) not in books.started and not forgetful:
-                raise ViolationError(f"{task}.{attempt} starts and nothing durable says so")
-            running = list(state.within("RUNNING"))
-            if len(running) > state.policy.slots:
-                raise ViolationError(f"{len(running)} at work, allowed {state.policy.slots}")
-            if len(running) > 1 and any(one.solo for one in running):
-                raise ViolationError(f"a suspect is not alone: {[one.id for one in running]}")
-            if len(running) > 1 and state.breaker:
-                raise ViolationError(f"the breaker is open and {len(running)} are at work")
-            if any(one.id == task and one.suspect and not one.solo for one in running):
-                raise ViolationError(f"the suspect {task} does not run alone")
-            if world.boottime < state.paused_until:
-                raise ViolationError(f"{task} starts in a pause")
+        case effects.Start():
+            _started(world, node, effect, forgetful=forgetful)
         case effects.Archive(task):
             if task not in books.judged and not forgetful:
                 raise ViolationError(f"{task} leaves the pool and nothing durable says that it is done")
@@ -39,6 +27,23 @@ def carried_out(world: World, node: "Node", effect: effects.Effect) -> None:
             if effect.task not in books.judged and not forgetful:
                 raise ViolationError(f"{effect.task} leaves the pool and nothing durable says that it is given up")
             _discarded(world, effect)
+
+
+def _started(world: World, node: "Node", start: effects.Start, *, forgetful: bool) -> None:
+    state, task = node.core.state, start.task
+    if (task, start.attempt) not in world.books.started and not forgetful:
+        raise ViolationError(f"{task}.{start.attempt} starts and nothing durable says so")
+    running = list(state.within("RUNNING"))
+    if len(running) > state.policy.slots:
+        raise ViolationError(f"{len(running)} at work, allowed {state.policy.slots}")
+    if len(running) > 1 and any(one.solo for one in running):
+        raise ViolationError(f"a suspect is not alone: {[one.id for one in running]}")
+    if len(running) > 1 and state.breaker:
+        raise ViolationError(f"the breaker is open and {len(running)} are at work")
+    if any(one.id == task and one.suspect and not one.solo for one in running):
+        raise ViolationError(f"the suspect {task} does not run alone")
+    if world.boottime < state.paused_until:
+        raise ViolationError(f"{task} starts in a pause")
 
 
 def _discarded(world: World, effect: effects.Quarantine) -> None:
@@ -61,11 +66,16 @@ def settled(world: World, node: "Node") -> bool:
     endless = {frame.task for frame in world.frames if frame.kind == "hungry" and frame.times == EVER}
     left = [frame for frame in world.pool.values() if frame.task not in endless]
     left += [worker for worker in world.workers.values() if worker.key[0] not in endless]
-    grown = [folder for task, folder in world.quarantine.items() if folder.frame and folder.frame.task != task]
+    archived = {id(frame) for frame in world.archive.values()}  # grown while it moved, it may have a name in both
+    grown = [task for task, folder in world.quarantine.items() if _grown(task, folder) and id(folder.frame) not in archived]
     porter = node.crew.get("porter")
     grown = [] if world.books.losses else grown  # what waits to grow may be forgotten with the rest
     quiet = porter is not None and porter.doing is None and not porter.orders
     return quiet and not left and not grown and node.core.state.tasks.keys() <= endless
+
+
+def _grown(task: str, folder: Folder) -> bool:
+    return folder.frame is not None and folder.frame.task != task
 
 
 def final(world: World) -> None:

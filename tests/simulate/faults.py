@@ -11,8 +11,8 @@ from tests.simulate.world import World
 WEIGHED = {
     "kill": 3, "kill_at_effect": 4, "kill_at_disk": 4, "power_cut": 2, "power_at_effect": 2, "power_at_disk": 3,
     "scout_crash": 2, "porter_crash": 3, "nursery_crash": 3, "worker_kill": 3,
-    "sync_error": 3, "write_error": 2, "disk_full": 2, "disk_dead": 1, "read_error": 1,
-    "trouble": 1, "frame_changed": 2, "frame_replaced": 2, "frame_vanished": 1,
+    "sync_error": 3, "write_error": 2, "disk_full": 2, "disk_dead": 3, "read_error": 1,
+    "trouble": 1, "frame_changed": 2, "frame_replaced": 2, "frame_vanished": 2,
     "stop": 1, "reboot": 1, "suspend": 1, "operator": 4,
 }  # fmt: skip
 RELOG_FAULTS = ("disk_full", "disk_dead", "read_error")  # after them something may be forgotten, as is said

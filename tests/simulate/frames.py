@@ -20,7 +20,7 @@ class Frame:
     good: processed.  flaky: fails `times` times by its own fault, fewer than are allowed.  bad: fails always; hopeless:
     needs no second attempt.  hang: ends by a signal only.  killer: brings the machine down.  torn: shorter than its header
     says.  hungry: its work is killed by the kernel `times` times.  sloppy: its work exits 0 having removed the folder for
-    the products, `times` times.  mute: its runner is gone without a word, `times` times.  slow: ends long after it was asked.
+    the products, `times` times.  mute: its runner is gone without a word, `times` times.  slow: does not end when asked.
     """
 
     def __init__(self, place: Place, key: int, kind: Kind, rng: Random, mtime: int) -> None:

@@ -269,8 +269,9 @@ class _Inside(dict[str, Frame]):
     def get(self, name: str, default: Any = None) -> Any:
         return self.quarantine[self.task].frame if name in self else default
 
-    def pop(self, name: str, *_: Any) -> Any:
-        frame, self.quarantine[self.task].frame = self.quarantine[self.task].frame, None
+    def pop(self, name: str, default: Any = None) -> Any:
+        frame = self.get(name, default)
+        self.quarantine[self.task].frame = None
         return frame
 
     def clear_folder(self) -> None:

@@ -4,6 +4,7 @@ from functools import partial
 
 from ast3d import effects
 from ast3d import inputs as i
+from ast3d.state import State
 from ast3d.task import Place
 from tests.simulate import checks
 from tests.simulate.books import ViolationError, WatchedCore, WatchedRelog
@@ -24,6 +25,7 @@ class Node:
         self.world = world
         self.up = False
         self.life = 0
+        self.known = State()  # by this ast3d, or by the last one until this one has recovered
         self.waking = 0
         self.quiet = 0
         self.inputs: list[i.Input] = []
@@ -63,6 +65,7 @@ class Node:
         self.core = WatchedCore(relog)
         self.inputs = [i.ConfigurationRead(world.boottime, world.policy, "")]
         self.core.recover()
+        self.known = self.core.state
         self.count_cuts()
         self.inputs.append(i.DaemonBegan(world.boottime, world.boot_id))
         keep = self.find_workers()
@@ -90,9 +93,7 @@ class Node:
 
     def states(self) -> set[str]:
         """Of the tasks that ast3d knows, or knew last."""
-        if self.life == 0 and not self.up:
-            return set()
-        state = self.core.state
+        state = self.known
         known = {phase for phase, tasks in state.phases.items() if tasks}
         return known | {"SEEN"} if state.waiting else known
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import singledispatchmethod
 
-from ast3d import effects, ledger, processes, translate
+from ast3d import effects, translate
 from ast3d import inputs as i
 from ast3d.common.clock import boot_id, boottime
 from ast3d.common.config import Config, ConfigError, load, load_lenient
@@ -29,6 +29,7 @@ from ast3d.link import Message
 from ast3d.records import Helper
 from ast3d.startup import fingerprint_of, policy_of, version
 from ast3d.state import State
+from ast3d.workers import Workers
 
 LOOK_SECONDS = 1.0  # between looks at the stages of running workers
 BUG_SECONDS = 0.2
@@ -46,12 +47,12 @@ class Shell:
         self.core = Core(Relog(OsDisk(layout.relog), boot_id()))
         self.config = Config()
         self.inputs: deque[i.Input] = deque()
-        self.pidfds: dict[tuple[str, int], int] = {}
         self.stopping = ""
         self.tidied = False
         self.running: list[str] = []
         self.next_look = 0.0
         self.selector = selectors.DefaultSelector()
+        self.workers = Workers(self.attempts, self.selector, self.inputs.append)
         self.crew = Crew(self.selector, layout.log / "helpers.err", self.hear, self.lose)
         self.desk = Desk(layout.control_socket, self.selector, log, lambda: self.state, self.inputs.append)
 
@@ -96,7 +97,7 @@ class Shell:
             self.log.fatal("daemon.bug", trace=traceback.format_exc())
             self.core.forget()
         self.inputs.append(i.DaemonBegan(boottime(), boot_id()))
-        self.running = self.find_workers()
+        self.running = self.workers.find(self.state.within("RUNNING"))
         self.settle()
         self.core.commit(boottime())
 
@@ -109,7 +110,7 @@ class Shell:
             self.begin(helper, now)
         if now >= self.next_look:
             self.next_look = now + LOOK_SECONDS
-            self.look_at_stages(now)
+            self.workers.look(self.state.within("RUNNING"))
             self.desk.tend(now)
         self.inputs.append(i.Tick(now))
         self.settle()
@@ -155,12 +156,7 @@ class Shell:
 
     @do.register
     def _(self, effect: effects.Kill) -> None:
-        if (effect.task, effect.attempt) not in self.pidfds:
-            return  # it has ended
-        if effect.signal == "TERM":
-            processes.kill_group(effect.pid, signal.SIGTERM)
-        else:
-            processes.kill_tree(effect.pid)
+        self.workers.kill(effect)
 
     @do.register
     def _(self, effect: effects.Start) -> None:
@@ -213,7 +209,7 @@ class Shell:
         if "spawned" in message:
             said = message["spawned"]
             self.inputs.append(i.WorkerSpawned(now, said["task"], said["attempt"], said["pid"]))
-            self.watch(said["task"], said["attempt"], said["pid"], said["ticks"])
+            self.workers.watch(said["task"], said["attempt"], said["pid"], said["ticks"])
         elif "log" in message:
             said = message["log"]
             self.log.error(said["event"], reason=said["reason"])
@@ -221,61 +217,10 @@ class Shell:
             self.inputs.append(given)
 
     def lose(self, helper: Helper, reason: str) -> None:
-        """A helper ended.  Workers that the nursery forked and could not tell of are found by their accounts."""
-        now = boottime()
+        """A helper ended."""
         if helper == "nursery":
-            for account in ledger.read_all(self.attempts):
-                if account.running and (account.task, account.attempt) not in self.pidfds:
-                    self.inputs.append(i.WorkerSpawned(now, account.task, account.attempt, account.pid))
-                    self.watch(account.task, account.attempt, account.pid, account.ticks)
-        self.inputs.append(i.HelperDown(now, helper, reason))
-
-    # --- workers
-
-    def find_workers(self) -> list[str]:
-        """At start: what became of the workers of an earlier ast3d; -> TASK.N of each that is still running."""
-        running = [account for account in ledger.read_all(self.attempts) if account.running]
-        for account in running:
-            found = i.WorkerFound(
-                boottime(), account.task, account.entry, account.attempt, account.pid, account.started
-            )  # fmt: skip
-            self.inputs.append(found)
-            self.watch(account.task, account.attempt, account.pid, account.ticks)
-        alive = {(account.task, account.attempt) for account in running}
-        for task in self.state.within("RUNNING"):
-            if (task.id, task.attempt) not in alive:
-                self.ended(task.id, task.attempt)
-        return [f"{task}.{attempt}" for task, attempt in alive]
-
-    def watch(self, task: str, attempt: int, pid: int, ticks: int) -> None:
-        """Be told when a worker's process ends."""
-        fd = processes.watch(pid, ticks)
-        if fd is None:
-            self.ended(task, attempt)
-            return
-        self.pidfds[task, attempt] = fd
-        self.selector.register(fd, selectors.EVENT_READ, lambda _mask: self.ended(task, attempt))
-
-    def ended(self, task: str, attempt: int) -> None:
-        """A worker's process is gone: its account says how."""
-        fd = self.pidfds.pop((task, attempt), None)
-        if fd is not None:
-            self.selector.unregister(fd)
-            os.close(fd)
-        account = ledger.read(ledger.account_file(self.attempts, task, attempt))
-        account = account or ledger.Account(task, attempt, "", "", 0, 0, 0, 0, "", 0.0)
-        told = account if account.ended else account.lost(self.attempts)
-        self.inputs.append(translate.worker_ended(told, boottime()))
-
-    def look_at_stages(self, now: float) -> None:
-        """What stage each running worker says it is in."""
-        for task in self.state.within("RUNNING"):
-            try:
-                stage = ledger.stage_file(self.attempts, task.id, task.attempt).read_text(encoding="ascii", errors="replace")
-            except OSError:
-                continue
-            if stage and stage != task.stage:
-                self.inputs.append(i.WorkerProgressed(now, task.id, task.attempt, stage))
+            self.workers.find_untold()
+        self.inputs.append(i.HelperDown(boottime(), helper, reason))
 
     # --- signals and configuration
 

@@ -38,7 +38,10 @@ class Inode:
 
 
 class KeepingDisk:
-    """The `Disk` of `ast3d.common.relog.disk`.  `failing` syncs are the next to fail; after `calls` calls it is over."""
+    """The `Disk` of `ast3d.common.relog.disk`.  `failing` syncs are the next to fail; after `calls` calls it is over.
+
+    While it is `full` no file can be made, so that the relog must reuse its own.
+    """
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -49,6 +52,7 @@ class KeepingDisk:
         self.inodes = 0
         self.failing = 0
         self.calls = -1
+        self.full = False
 
     # --- the protocol
 
@@ -60,6 +64,8 @@ class KeepingDisk:
 
     def create(self, name: str, size: int) -> None:
         self._call()
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.inodes += 1
         inode = self.files[name] = Inode(self.inodes, size)
         self.changes.append(("", name, inode))
@@ -169,7 +175,7 @@ class KeepingDisk:
     def kill(self) -> None:
         """The process ends; what it wrote is there."""
         self.handles.clear()
-        self.calls, self.failing = -1, 0
+        self.calls, self.failing, self.full = -1, 0, False
 
     def _call(self) -> None:
         if not self.calls:

@@ -191,10 +191,8 @@ def check(log: Log, recipe: str, *, deep: bool = False) -> Outcome:
         _hold(any(damage.name == "." for damage in recovered.report.damaged), "nothing is said of an unreadable folder")
     else:
         lost = _check_entries(log, recovered)
-        _hold(damaged or not lost, f"{sorted(lost)[:5]} were lost though nothing was damaged")
-        unacknowledged = sum(
-            1 for a, b in recovered.report.missing for seq in range(a, b + 1) if seq not in log.acknowledged
-        )
+        _hold(damaged or log.acknowledged.isdisjoint(lost), f"{sorted(lost)[:5]} were lost though nothing was damaged")
+        unacknowledged = sum(1 for a, b in recovered.report.missing for seq in range(a, b + 1) if seq not in lost)
     _check_state(log, core, recovered)
     disk.unreadable = frozenset()
     _check_healing(log, disk, relog, core, deep=deep)
@@ -217,12 +215,12 @@ def _start(disk: ImageDisk) -> tuple[Watched, Core]:
 
 
 def _check_entries(log: Log, recovered: Recovered) -> set[int]:
-    """-> the acknowledged numbers that are lost, all of them being reported."""
+    """-> the numbers that were acknowledged, or relied on, and are lost; all of them are reported."""
     numbers = [entry.seq for entry in recovered.entries]
     _hold(all(a < b for a, b in itertools.pairwise(numbers)), "not in rising order, each once")
     for entry in recovered.entries:
         _hold(log.record(entry) is not None, f"record {entry.seq} is not as it was appended")
-    lost = log.acknowledged.difference(numbers)
+    lost = (log.acknowledged | log.relied).difference(numbers)
     missing = recovered.report.missing
     unsaid = [seq for seq in lost if not any(a <= seq <= b for a, b in missing)]
     _hold(not unsaid, f"acknowledged records {sorted(unsaid)[:5]} are neither there nor reported missing")
@@ -260,10 +258,12 @@ def _check_healing(log: Log, disk: ImageDisk, relog: Watched, core: Core, *, dee
             meaning_of(next_core.state) == replace(meaning_of(core.state), paused_until=7777.0), "a snapshot lost something"
         )
         return
-    again = Relog(disk, BOOTS[-1], SEGMENT).recover()
+    next_relog, next_core = _start(disk)
+    again = next_relog.recovered
     found = {entry.seq: entry for entry in again.entries}
     _hold(all(found.get(entry.seq) == entry for entry in before), "what was read is lost by going on")
     _hold(number in found and found[number].boottime == 7777.0, "what was then acknowledged is lost")
+    _hold(next_core.state.paused_until == 7777.0, "what was then acknowledged is not folded")
     missing = again.report.missing
-    unsaid = [seq for seq in log.acknowledged.difference(found) if not any(a <= seq <= b for a, b in missing)]
+    unsaid = [seq for seq in (log.acknowledged | log.relied).difference(found) if not any(a <= seq <= b for a, b in missing)]
     _hold(not unsaid, f"the next reader is not told that {sorted(unsaid)[:5]} are missing")

@@ -103,8 +103,10 @@ def _worked(task: tuple[str, int, int, bool], record: r.Started | r.Failed | r.S
 
 
 class Log:
-    """What was done with one relog.  `acknowledged`: numbers that are durable and were not let go.
+    """What was done with one relog.  `acknowledged`: numbers whose commit returned, and that were not let go.
 
+    `relied`: those that a later process has read without that, and went on from.  A kill leaves them in the page cache,
+    where the sync of their segment may have failed: then a power cut can still take them, and it must be told.
     `violation` is empty, or says what its own processes have not found of each other.
     """
 
@@ -114,6 +116,7 @@ class Log:
         self.disk = KeepingDisk(self.rng)
         self.appended: dict[int, list[tuple[Entry, r.Durable]]] = {}
         self.acknowledged: set[int] = set()
+        self.relied: set[int] = set()
         self.highest = 0  # that was ever acknowledged
         self.now = 100.0
         self.violation = ""
@@ -129,7 +132,8 @@ class Log:
         for process in range(processes):
             log = self._begin(BOOTS[process])
             try:
-                for _ in range(self.rng.randint(2, 14)):
+                for _ in range(self.rng.randint(4, 22)):
+                    self.disk.full = self.rng.random() < 0.6
                     self._group(log)
                 self._last_words(log, final=process == processes - 1)
             except StopError:
@@ -149,7 +153,11 @@ class Log:
                 self.violation = f"record {entry.seq} is not as it was appended, without damage"
             else:
                 self.appended[entry.seq] = [(entry, record)]  # whatever else had this number was lost
-        self._acknowledge(found)
+        missing = recovered.report.missing
+        if silent := [seq for seq in self.relied - found if not any(a <= seq <= b for a, b in missing)]:
+            self.violation = f"{silent[:5]} were read once and are gone without a word"
+        self.relied = found - self.acknowledged
+        self.highest = max([self.highest, *found])
         return log
 
     def _group(self, log: Relog) -> None:
@@ -174,16 +182,19 @@ class Log:
             log.forget(first)
             left = {entry.seq for entry in Relog(self.disk, self.boot, SEGMENT)._read().entries}
             self.acknowledged = {seq for seq in self.acknowledged if seq >= first or seq in left}
+            self.relied = {seq for seq in self.relied if seq >= first or seq in left}
 
     def _last_words(self, log: Relog, *, final: bool) -> None:
         """The process ends in the middle of something, or has ended well."""
-        if self.rng.random() < 0.15:
+        if self.rng.random() < 0.1:
             log.close()
             return
-        for _ in range(self.rng.randint(1, 9 if final else 4)):
+        for _ in range(self.rng.randint(3, 9) if final else self.rng.randint(1, 4)):
             self._append(log, self._a_record())
         self.disk.failing = self.rng.random() < 0.15
-        self.disk.calls = self.rng.randint(1, 3) if self.rng.random() < 0.8 else self.rng.randint(1, 12)
+        self.disk.full = False
+        before_sync, anywhere = 2, self.rng.randint(1, 12)
+        self.disk.calls = self.rng.choices((1, before_sync, anywhere), (2, 6, 2))[0]
         self._commit(log)
 
     def _append(self, log: Relog, record: r.Durable) -> None:
@@ -197,6 +208,7 @@ class Log:
         try:
             log.commit()
         except RelogError:
+            self.disk.full, self.disk.failing = False, 0
             log.restart()
             return False
         self._acknowledge(pending)

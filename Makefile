@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NIGHT ?= build/night
 
-.PHONY: help setup run test lint unit clean
+.PHONY: help setup run test lint unit simulate bench mutants clean
 
 help:             ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 24
@@ -31,6 +31,17 @@ test: setup lint  ## everything that needs no GPU
 
 unit: setup       ## the tests that need neither a running daemon nor real frames: the quick ones
 	$(BIN)/pytest --ignore tests/system --ignore tests/science
+
+simulate: setup   ## all that ast3d promises about remembering, long: histories, damaged logs, power cuts, times, mutants
+	@tests/install-tools
+	$(BIN)/python -m bench.recovery
+
+bench: setup      ## the times, rates and sizes among them
+	@tests/install-tools
+	$(BIN)/python -m bench.recovery --only timed
+
+mutants: setup    ## bugs made on purpose, each of which a test must notice
+	tests/mutants/run
 
 lint: setup       ## ruff and mypy
 	$(BIN)/ruff check .

@@ -180,10 +180,18 @@ def _let_go(entries: list[Entry]) -> Iterator[Entry]:
 
 
 def _beginning(entries: list[Entry]) -> int:
-    """The sequence number from which the records tell all: the last snapshot's, or the first there can be."""
-    for entry in reversed(entries):
+    """The sequence number from which the records tell all: the last whole snapshot's, or the first there can be.
+
+    Of a snapshot that was being written when the power failed, any part may be there, its end too.
+    """
+    broken = False
+    for index in range(len(entries) - 1, -1, -1):
+        entry = entries[index]
         if entry.type == records.Totals.__name__:
             totals = decode(entry.type, entry.version, entry.payload)
             if isinstance(totals, records.Totals):
-                return totals.first
-    return 1
+                begins = index - (entry.seq - totals.first)
+                if begins >= 0 and entries[begins].seq == totals.first:
+                    return totals.first
+                broken = True
+    return entries[0].seq if broken else 1

@@ -148,8 +148,9 @@ class Books:
         if lost and not self.read_failed:
             raise ViolationError(f"the acknowledged records {min(lost)} to {max(lost)} are gone, and the disk had them")
         risen = numbers - self.records.keys()  # could not be read the last time
-        if risen and self.newest in self.acknowledged and max(risen) > max(self.acknowledged):
-            raise ViolationError(f"records up to {max(risen)} are back and hide the newer ones from {self.floor} on")
+        snapshots = [entry.seq for entry in recovered.entries if entry.type == "Totals"]
+        if self.newest in self.acknowledged and snapshots and max(snapshots) in risen:
+            raise ViolationError(f"the snapshot {max(snapshots)} is back and hides the newer one, {self.newest}")
         if lost or risen or self.broken:
             self.losses += 1
         self.pending = []
@@ -157,11 +158,15 @@ class Books:
         if not lost and not risen and not self.broken:
             self.expected = self.fold
             if numbers != self.acknowledged:
-                first = max((e.first for e in self._totals(numbers)), default=1)
-                self.expected = self._refold(first, max(numbers, default=0), numbers)
+                self.expected = self._refold(self._last_whole(numbers), max(numbers, default=0), numbers)
 
-    def _totals(self, numbers: set[int]) -> list[r.Totals]:
-        return [record for seq in numbers if isinstance(record := self.records[seq], r.Totals)]
+    def _last_whole(self, numbers: set[int]) -> int:
+        """Where the last snapshot begins of which everything is there."""
+        for seq in sorted(numbers, reverse=True):
+            record = self.records[seq]
+            if isinstance(record, r.Totals) and numbers.issuperset(range(record.first, seq)):
+                return record.first
+        return self.floor
 
     def folded(self, recovered: Recovered, state: State) -> None:
         """The state after a recovery is the one that was remembered."""

@@ -106,8 +106,9 @@ class Faults:
             self.world.crash("kill")
 
     def power_cut(self, kind: str) -> None:
-        self.world.struck(kind)
-        self.world.cut_power()
+        if self.world.up:
+            self.world.struck(kind)
+            self.world.cut_power()
 
     def stop(self, kind: str) -> None:
         if self.node.up:

@@ -18,14 +18,19 @@ SCAN_SECONDS = 30.0
 
 
 class Helper:
-    """A process that serves one ast3d.  When that dies, it may still do what it has been sent."""
+    """A process that serves one ast3d.  When that dies, it may still do what it has been sent.
+
+    It does so at once, and the next ast3d's helpers find it done.  `tardy`: it is still at it when those begin.
+    """
 
     name: str
+    tardy = False
 
     def __init__(self, world: World, hear: Callable[["Helper", Telling | None], None]) -> None:
         self.world, self.hear = world, hear
         self.orders: deque[Order] = deque()
         self.alive, self.orphan, self.busy = True, False, False
+        self.turn = 0
         self.doing: Iterator[float] | None = None
         self.told_at = 0.0
         self.began = world.now
@@ -36,14 +41,20 @@ class Helper:
 
     def wake(self) -> None:
         if self.alive and not self.busy:
-            self.busy = True
-            self.world.after(self.world.soon(), self.go_on)
+            self.rest(self.world.soon())
 
-    def go_on(self) -> None:
+    def rest(self, delay: float) -> None:
+        """Until the next step."""
+        self.busy = True
+        self.turn += 1
+        hasty = self.orphan and not self.tardy
+        self.world.after(min(delay, 0.002) if hasty else delay, partial(self.go_on, self.turn))
+
+    def go_on(self, turn: int) -> None:
         """The next step of an order, or the next order."""
-        self.busy = False
-        if not self.alive:
+        if not self.alive or turn != self.turn:
             return
+        self.busy = False
         if self.doing is None:
             if not self.orders:
                 self.alive = not self.orphan
@@ -52,8 +63,7 @@ class Helper:
         delay = next(self.doing, None)
         if delay is None:
             self.doing, delay = None, 0.0
-        self.busy = True
-        self.world.after(delay, self.go_on)
+        self.rest(delay)
 
     def tell(self, what: Telling | None) -> None:
         """To ast3d, in order; None: nothing that means anything to the core."""
@@ -65,7 +75,7 @@ class Helper:
         self.orphan = True
         for _ in range(self.world.rng.randrange(len(self.orders) + 1)):
             self.orders.pop()
-        self.wake()
+        self.rest(self.world.soon())
 
     def serve(self, order: Order) -> Iterator[float]:
         raise NotImplementedError
@@ -232,9 +242,9 @@ class Porter(Helper):
         if frame is not None:
             if world.pool.get(place, frame) is not frame:
                 return "the pool holds another"
+            frame.failed = 0
             if place not in world.pool:
                 world.link(world.pool, place, frame)
-                frame.failed = 0
                 world.node.looked(place)
             yield world.soon()
             world.sync()
@@ -280,22 +290,9 @@ class _Inside(dict[str, Frame]):
 
 
 class Nursery(Helper):
-    """Forks.  What it was sent before ast3d died it forks within 30 ms, and the next ast3d needs 100 to ask who runs.
-
-    `tardy`: it takes its time, and the next ast3d has judged by then.
-    """
+    """Forks."""
 
     name = "nursery"
-    tardy = False
-    starting: effects.Start | None = None
-
-    def leave(self) -> None:
-        super().leave()
-        if self.alive and not self.tardy:
-            self.alive = False
-            for order in (self.starting, *self.orders):
-                if isinstance(order, effects.Start):
-                    self.world.after(self.world.rng.random() * 0.03, partial(self.fork, order))
 
     def serve(self, order: Order) -> Iterator[float]:
         match order:
@@ -303,9 +300,7 @@ class Nursery(Helper):
                 yield 0.5 + self.world.rng.random()
                 self.tell(None)
             case effects.Start():
-                self.starting = order
                 yield self.world.soon()
-                self.starting = None
                 self.fork(order)
 
     def fork(self, order: effects.Start) -> None:

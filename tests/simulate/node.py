@@ -47,7 +47,8 @@ class Node:
         """Killed: helpers find out, workers do not care."""
         if self.up:
             self.world.tell("ast3d is gone")
-            self.world.books.compare(self.core.state)
+            if self.known is self.core.state:
+                self.world.books.compare(self.known)
         self.up = False
         self.life += 1
         self.world.armed = None

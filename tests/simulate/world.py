@@ -90,6 +90,7 @@ class World:
         self.policy = policy
         self.now = 1000.0
         self.boot = 0
+        self.up = True
         self.long_suspend = False  # so long that workers seem to hang
         self.boot_began = 990.0
         self.queue: list[tuple[float, int, int, Callable[[], None]]] = []
@@ -210,10 +211,12 @@ class World:
         self.tell("the machine is down", f"{at_work} at work")
         self.look_for_lost()
         self.boot += 1
+        self.up = False
         self.locks.clear()
         self.at(5.0 + self.rng.random() * 40, self.come_up)
 
     def come_up(self) -> None:
+        self.up = True
         self.boot_began = self.now - 10.0
         self.node.boot()
 

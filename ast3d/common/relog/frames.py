@@ -85,7 +85,7 @@ def scan(data: bytes, start: int, stop: int, seed: int) -> Scan:
     bad: int | None = None
     place = start
     while place + HEADER_BYTES <= stop:
-        entry = _record_at(data, place, stop, seed)
+        entry = _record_at(data, place, seed)
         if entry is not None:
             if bad is not None:
                 damaged.append(bad)
@@ -108,14 +108,10 @@ def _next_magic(data: bytes, place: int, stop: int) -> int:
     return found if found >= 0 else stop
 
 
-def _record_at(data: bytes, place: int, stop: int, seed: int) -> Entry | None:
+def _record_at(data: bytes, place: int, seed: int) -> Entry | None:
     magic, length, seq, boottime, boot, kind, version, payload_crc = _HEADER.unpack_from(data, place)
     begin = place + HEADER_BYTES
-    if (
-        magic != MAGIC
-        or crc32(data[place : begin - 4], seed) != int.from_bytes(data[begin - 4 : begin], "little")
-        or length > stop - begin
-    ):
+    if magic != MAGIC or crc32(data[place : begin - 4], seed) != int.from_bytes(data[begin - 4 : begin], "little"):
         return None
     payload = data[begin : begin + length]
     if crc32(payload, seed) != payload_crc:

@@ -153,8 +153,12 @@ class Relog:
             raise
 
     def forget(self, before: int) -> None:
-        """Records below this number are needless; segments that hold no others go.  What cannot go now, goes later."""
-        for sealed in [s for s in self._sealed if s.last < before]:
+        """Records below this number are needless; segments that hold no others go.  What cannot go now, goes later.
+
+        The newest stays in any case: the next process learns from it which numbers have been given.
+        """
+        older = self._sealed[:-1] if self._segment is None else self._sealed
+        for sealed in [s for s in older if s.last < before]:
             try:
                 self._discard(sealed)
             except FileNotFoundError:

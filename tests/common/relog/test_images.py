@@ -27,6 +27,7 @@ class Story:
 
     def append(self, payload):
         seq = self.log.append("Test", 1, payload, len(self.appended) / 4)
+        assert seq not in self.appended
         self.appended[seq] = ("Test", 1, len(self.appended) / 4, payload)
 
     def commit(self):

@@ -125,11 +125,25 @@ class TestAllIsWell:
     def test_a_record_larger_than_a_segment_has_one_made_for_it(self, log, disk):
         big = bytes(range(256)) * 500
         after = b"x" * SECTOR
-        put(log, b"before", big, after)
+        put(log, b"before")
+        disk.calls.clear()
+        put(log, big, after)
+        assert disk.calls[1] == ("create", "spare")  # the one that was ready is too small
         assert whole(disk) == [b"before", big, after]
         assert [len(disk.files[name]) for name in disk.segments()][::2] == [SEGMENT, SEGMENT]
         log.forget(3)
         assert disk.segments() == [THIRD]
+        assert len(disk.files["spare"]) == SEGMENT
+
+    def test_a_segment_of_another_size_never_becomes_the_spare(self, log, disk):
+        disk.room = 23_000
+        put(log, bytes(9000))
+        put(log, b"x" * SECTOR)
+        assert "spare" not in disk.files
+        log.forget(2)
+        assert disk.segments() == [SECOND]
+        assert "spare" not in disk.files
+        put(log, b"y")
         assert len(disk.files["spare"]) == SEGMENT
 
     def test_a_batch_larger_than_a_segment_goes_to_several(self, log, disk):
@@ -197,6 +211,15 @@ class TestForgetting:
         assert whole(disk)[-2:] == [b"old29" * 90, b"new"]
         assert read(disk, SEGMENT).entries[-1].seq == 31
 
+    def test_nothing_goes_before_what_is_older_is_gone_for_sure(self, log, disk):
+        for _ in range(60):
+            put(log, b"x" * 300)
+        disk.calls.clear()
+        log.forget(10**9)
+        assert len(disk.calls) > 4
+        assert [call for call, _ in disk.calls] == ["remove", "sync_folder"] * (len(disk.calls) // 2)
+        assert [name for _, name in disk.calls[::2]] == sorted(name for _, name in disk.calls[::2])
+
     def test_what_cannot_go_now_goes_later_and_the_oldest_first(self, log, start, disk):
         for name in (b"a", b"b", b"c"):
             put(log, name)
@@ -208,8 +231,27 @@ class TestForgetting:
         disk.fails["sync_folder", "."] = [errno.EIO]
         log.forget(4)
         log.forget(4)
-        assert disk.segments() == []
+        assert disk.segments() == [THIRD]
         assert put(log, b"d") == [4]
+
+    def test_a_damaged_one_never_becomes_the_spare(self, log, start, disk):
+        put(log, b"a", b"b")
+        disk.files[FIRST][HEAD_BYTES + 9] ^= 1
+        del disk.files["spare"]
+        disk.room = 3 * SEGMENT  # with its copy
+        log, _ = start()
+        put(log, b"c")
+        log.forget(3)
+        assert sorted(disk.files) == [FIRST + ".broken", SECOND]
+
+    def test_the_newest_stays_for_its_numbers(self, log, start, disk):
+        put(log, b"a", b"b")
+        log.close()
+        log.forget(10**9)
+        log, _ = start()
+        log.forget(10**9)
+        assert disk.segments() == [FIRST]
+        assert put(start()[0], b"c") == [3]
 
     def test_a_damaged_one_goes_when_all_that_it_may_have_held_is_needless(self, log, start, disk):
         put(log, b"a")
@@ -283,6 +325,18 @@ class TestFailures:
         put(log, b"d")
         assert whole(disk) == [b"a", b"d"]
         assert read(disk, SEGMENT).next_seq == 5
+
+    def test_numbers_that_were_given_up_are_not_given_by_the_next_process_either(self, log, start, disk):
+        put(log, b"a")
+        safe = bytes(disk.files[FIRST])
+        disk.fails["sync", "*"] = [errno.EIO, errno.EIO]
+        with pytest.raises(RelogError):
+            put(log, b"b", b"c")
+        disk.files[FIRST][:] = safe
+        log.restart()
+        log.close()
+        assert put(start()[0], b"d") == [4]
+        assert whole(disk) == [b"a", b"d"]
 
     def test_what_was_acknowledged_between_is_known_to_the_next_segment(self, log, disk):
         """The newest mark and the record of the first are lost; the second says that they were."""
@@ -445,6 +499,25 @@ class TestTraps:
             reading = read(disk.of({FIRST: image}), SEGMENT)
             assert [entry.payload for entry in reading.entries] == [b"b"]
             assert reading.report.missing == ((1, 1),)
+
+    def test_the_shortest_record_hides_none(self, log, disk):
+        put(log, b"", b"", b"")
+        disk.files[FIRST][HEAD_BYTES + 9] ^= 1
+        assert [entry.seq for entry in read(disk, SEGMENT).entries] == [2, 3]
+
+    def test_a_head_of_another_segment_is_not_believed(self, log, start, disk):
+        put(log, b"a")
+        log.close()
+        put(start()[0], b"b")
+        first, second = (bytes(disk.files[name]) for name in (FIRST, SECOND))
+        for sector in range(8):
+            place = slice(sector * SECTOR, (sector + 1) * SECTOR)
+            disk.files[FIRST][place], disk.files[SECOND][place] = second[place], first[place]
+            reading = read(disk, SEGMENT)
+            assert [entry.payload for entry in reading.entries] == [b"a", b"b"]
+            assert reading.report.missing == ()
+            assert len(reading.report.damaged) == 2
+            disk.files[FIRST][:], disk.files[SECOND][:] = first, second
 
     def test_a_record_in_a_payload_is_none(self, log, disk, boot):
         """Neither one of another segment nor a copy of an old one of this, whatever becomes of the outer one."""

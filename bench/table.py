@@ -1,5 +1,6 @@
 """The table of figures: what was promised, what was measured, and whether that is kept."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,4 +33,4 @@ def show(rows: Sequence[Row]) -> str:
 def percentile(values: Sequence[float], percent: float) -> float:
     """The smallest value that so many percent of all do not exceed."""
     ordered = sorted(values)
-    return ordered[max(-(-len(ordered) * percent // 100) - 1, 0).__int__()]
+    return ordered[max(math.ceil(len(ordered) * percent / 100) - 1, 0)]

@@ -147,9 +147,9 @@ def _(given: i.HelperUp, state: State) -> Iterator[Step]:
     if given.helper not in state.helpers:
         yield records.HelperChanged(given.helper, up=True)
         yield effects.Log("DEBUG", "helper.up", {"helper": given.helper})
-    if given.helper == "scout":
+    if given.helper in ("scout", "porter"):  # the porter may have ended before it brought back what had grown
         yield from (effects.WatchGrowth(task, path, size) for task, (path, size) in state.torn.items())
-    elif given.helper == "porter":
+    if given.helper == "porter":
         yield effects.Reconsider()
 
 

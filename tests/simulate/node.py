@@ -8,7 +8,8 @@ from ast3d.state import State
 from ast3d.task import Place
 from tests.simulate import checks
 from tests.simulate.books import ViolationError, WatchedCore, WatchedRelog
-from tests.simulate.helpers import Helper, Nursery, Porter, Scout, Telling
+from tests.simulate.helpers import Helper, Nursery, Scout, Telling
+from tests.simulate.porter import Porter
 from tests.simulate.world import Account, Key, Worker, World
 
 SEGMENT_BYTES = 16384

@@ -1,4 +1,4 @@
-"""Scout and nursery (the porter has a module of its own), order by order and step by step; each can end between any two, and its orders with it."""
+"""Scout and nursery, order by order and step by step; each can end between any two, and its orders with it."""
 
 from collections import deque
 from collections.abc import Callable, Iterator

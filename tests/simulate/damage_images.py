@@ -231,7 +231,11 @@ def _check_entries(log: Log, recovered: Recovered) -> set[int]:
 
 def _check_state(log: Log, core: Core, recovered: Recovered) -> None:
     known = [(entry.seq, log.record(entry)) for entry in recovered.entries]
-    first = max((record.first for _, record in known if isinstance(record, Totals)), default=1)
+    numbers = {seq for seq, _ in known}
+    first = 0  # of the last snapshot of which nothing is missing; without one all is folded
+    for seq, record in known:
+        if isinstance(record, Totals) and numbers.issuperset(range(record.first, seq)):
+            first = record.first
     meaning = fold(record for seq, record in known if seq >= first and record is not None)
     _hold(meaning_of(core.state) == meaning, "the state is not the fold of what was read")
 

@@ -48,7 +48,7 @@ class Crew:
     def start(self, helper: Helper, now: float) -> None:
         """Start a helper that is not running.  What was wrong goes to `lose`, and it is due again later."""
         ours, theirs = socket.socketpair()
-        argv = [sys.executable, "-P", "-m", f"ast3d.{helper}", str(theirs.fileno())]
+        argv = [sys.executable, "-P", "-m", f"ast3d.{helper}", str(theirs.fileno()), str(os.getpid())]
         try:
             with self._open_errors() as errors:
                 process = subprocess.Popen(

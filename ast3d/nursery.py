@@ -108,7 +108,8 @@ def load(names: tuple[str, ...]) -> None:
 
 
 def main() -> None:
-    """The socket to ast3d is the descriptor that the first argument names."""
+    """The socket to ast3d, and its pid: what outlived it would work beside its successor."""
+    processes.die_with_parent(int(sys.argv[2]))
     link = HelperEnd(int(sys.argv[1]))
     processes.become_subreaper()
     processes.give_way()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ast3d import bundle
+from ast3d import bundle, processes
 from ast3d.common import clock
 from ast3d.common.files import escape, move_by_link, one_line, put_back, remove, sync_dir, sync_up, unescape, write_durable
 from ast3d.entry import SIDECAR, identify, published
@@ -259,7 +259,8 @@ def move_beside(source: Path, target: Path, progress: Callable[[], None]) -> Pat
 
 
 def main() -> None:
-    """The socket to ast3d is the descriptor that the first argument names."""
+    """The socket to ast3d, and its pid: what outlived it would work beside its successor."""
+    processes.die_with_parent(int(sys.argv[2]))
     try:
         Porter(HelperEnd(int(sys.argv[1]))).run()
     except EOFError:

@@ -40,7 +40,7 @@ def become_subreaper() -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """SIGKILL for this process, also after an exec, when its parent ends: nobody would publish what it makes."""
+    """SIGKILL for this process, also after an exec, when its parent ends: nobody waits for what it does any more."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended already
         os.kill(os.getpid(), signal.SIGKILL)

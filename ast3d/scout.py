@@ -17,6 +17,7 @@ from typing import Any
 
 from inotify_simple import INotify, flags
 
+from ast3d import processes
 from ast3d.common.clock import boottime
 from ast3d.entry import SIDECAR, identify, kind_of, open_regular, promised, published
 from ast3d.link import HelperEnd
@@ -252,7 +253,8 @@ class Scout:
 
 
 def main() -> None:
-    """The socket to ast3d is the descriptor that the first argument names."""
+    """The socket to ast3d, and its pid: what outlived it would work beside its successor."""
+    processes.die_with_parent(int(sys.argv[2]))
     try:
         Scout(HelperEnd(int(sys.argv[1]))).run()
     except EOFError:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -474,15 +475,40 @@ def test_a_frame_that_is_not_in_the_pool_any_more_is_gone_and_not_failed(pool):
     assert attempt_at(pool / "link.fits").blame == "environment"
 
 
-def test_helpers_end_when_ast3d_is_gone():
-    for name in ("scout", "porter", "nursery"):
-        ours, theirs = socket.socketpair()
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", f"ast3d.{name}", str(theirs.fileno())], pass_fds=[theirs.fileno()]
-        )
+HELPERS = pytest.mark.parametrize("helper", ["scout", "porter", "nursery"])
+
+
+@HELPERS
+def test_helpers_end_when_ast3d_lets_go_of_them(helper):
+    ours, theirs = socket.socketpair()
+    argv = [sys.executable, "-P", "-m", f"ast3d.{helper}", str(theirs.fileno()), str(os.getpid())]
+    process = subprocess.Popen(argv, pass_fds=[theirs.fileno()])
+    theirs.close()
+    ours.close()
+    assert process.wait(PATIENCE_SECONDS) == 0
+
+
+@HELPERS
+def test_helpers_end_with_ast3d_whatever_they_are_at(helper):
+    """So that none of them is still at something when those of the next ast3d begin."""
+    ours, theirs = socket.socketpair()
+    daemon = (
+        "import os, subprocess, sys\n"
+        f"argv = [sys.executable, '-P', '-m', 'ast3d.{helper}', '{theirs.fileno()}', str(os.getpid())]\n"
+        f"print(subprocess.Popen(argv, pass_fds=[{theirs.fileno()}]).pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    argv = [sys.executable, "-c", daemon]
+    with subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
         theirs.close()
-        ours.close()
-        assert process.wait(PATIENCE_SECONDS) == 0
+        fd = os.pidfd_open(int(process.stdout.readline()))
+        ours.sendall(encode({"ping": 1}))
+        assert ours.recv(1000)  # it is at work, and its socket stays open
+        process.kill()
+    assert select.select([fd], [], [], PATIENCE_SECONDS)[0]
+    os.close(fd)
+    ours.close()
 
 
 def test_a_file_that_takes_the_frames_name_during_the_move_stays(porter, pool, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ast3d import processes
 from ast3d.common import clock
-from ast3d.common.files import write_durable
+from ast3d.common.files import write_durable, write_whole
 from ast3d.task import Blame, Entry, Place
 
 
@@ -75,8 +75,9 @@ def output_file(folder: Path, task: str, attempt: int) -> Path:
 
 
 def write(folder: Path, account: Account) -> None:
-    """Durable; OSError where it cannot be written."""
-    write_durable(account_file(folder, account.task, account.attempt), json.dumps(asdict(account)).encode("ascii"))
+    """Durable when it tells the end; of its beginning nothing is left to tell after a power cut.  OSError."""
+    put = write_durable if account.ended else write_whole
+    put(account_file(folder, account.task, account.attempt), json.dumps(asdict(account)).encode("ascii"))
 
 
 def read(path: Path) -> Account | None:

@@ -190,6 +190,7 @@ def publish(order: Order, report: work.Ended, frame: int, seconds: float) -> str
         write_manifest(order.out, facts)
     except EnvironmentFailedError as error:
         raise AttemptFailedError(str(error), "environment") from error
+    os.fsync(frame)  # its camera may not have: no products without the frame
     sync_tree(order.out)
     target = Path(order.products) / order.telescope / report.night / order.task
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -44,6 +44,8 @@ class Workers:
 
     def watch(self, task: str, attempt: int, pid: int, ticks: int) -> None:
         """Be told when a worker's process ends."""
+        if (task, attempt) in self._pidfds:
+            return
         fd = processes.watch(pid, ticks)
         if fd is None:
             self._end(task, attempt)

@@ -68,18 +68,27 @@ def sync_tree(path: StrPath) -> None:
 
 def write_durable(path: StrPath, data: bytes) -> None:
     """`path` holds exactly `data` after this, a power cut included; at no time does it hold a part of it."""
-    folder = _parent(path)
-    temporary = _temporary(folder)
+    _write(path, data, durable=True)
+    sync_dir(_parent(path))
+
+
+def write_whole(path: StrPath, data: bytes) -> None:
+    """`path` holds exactly `data` after this, whoever is killed; what a power cut leaves of it may be anything."""
+    _write(path, data, durable=False)
+
+
+def _write(path: StrPath, data: bytes, *, durable: bool) -> None:
+    temporary = _temporary(_parent(path))
     try:
         with _create(temporary, 0o644) as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_dir(folder)
 
 
 def rename_noreplace(src: StrPath, dst: StrPath) -> None:

@@ -103,8 +103,11 @@ def _promised(segments: list[Segment], capacity: int) -> tuple[list[Range], int]
         lost = 0 if segment.sure else 1
         seen = True
     if lost:
-        promised.append((top + 1, top + lost * capacity))
-        top += lost * capacity
+        end = top + lost * capacity
+        if not seen:  # nothing says where it began: the segments before it may all have been full
+            end = max(end, segments[-1].number * capacity)
+        promised.append((top + 1, end))
+        top = end
     return promised, top
 
 

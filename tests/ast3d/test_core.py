@@ -156,6 +156,25 @@ def test_a_snapshot_of_many_tasks_is_written_in_turns_and_is_whole_at_each(tmp_p
         assert remembered(other) == remembered(node.core)
 
 
+def test_of_a_snapshot_that_lost_a_part_nothing_is_taken_for_the_whole(node, monkeypatch):
+    node.give(i.Pause(node.now, 1, 1e6))
+    for name in ("a", "b", "c"):
+        node.accept(name)
+    node.core.commit(node.now)
+    monkeypatch.setattr(Relog, "forget", lambda _self, _before: None)  # the power fails before the end of it is durable
+    node.begin()  # a snapshot of three tasks, written at once
+    before = remembered(node.core)
+    relog = Relog(OsDisk(node.folder), BOOT, segment_bytes=65536)
+    recovered = relog.recover()
+    kept = [entry for entry in recovered.entries if entry.type == "Kept"]
+    assert len(kept) == 3
+    recovered.entries.remove(kept[1])
+    monkeypatch.setattr(relog, "recover", lambda: recovered)
+    other = Core(relog)
+    other.recover()
+    assert remembered(other)["tasks"] == before["tasks"]
+
+
 def test_after_a_reboot_the_next_ast3d_suspects_what_was_running(node):
     node.accept("a")
     node.now = 1.0

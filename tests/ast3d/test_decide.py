@@ -465,6 +465,60 @@ def test_a_machine_that_fails_three_frames_alike_is_probed_with_one_at_a_time():
     assert len(starts(doings)) == POLICY.slots
 
 
+def test_an_open_breaker_does_not_probe_the_same_frames_for_ever():
+    node = Node()
+    bad = {"a.fits-id", "b.fits-id", "c.fits-id"}
+    running = [node.accept("a.fits"), node.accept("b.fits")]
+    for name in ("c.fits", "d.fits"):
+        sighted(node, entry_of(name), "renamed")
+        node.give(i.Identified(node.now, entry_of(name), name + "-id", ""))
+    for _ in range(20):
+        if not running:
+            running = starts(node.later(max(next_due(node.state, node.now) - node.now, 0.1)))
+        for start in running:
+            node.give(i.WorkerSpawned(node.now, start.task, start.attempt, 7))
+        start = running.pop(0) if running else None
+        if start and start.task not in bad:
+            assert node.state.breaker
+            node.end(start, night="n")
+            assert node.state.breaker is None
+            return
+        if start:
+            running += starts(node.end(start, blame="environment", reason="the work was ended by SIGKILL"))
+    pytest.fail("the healthy frame was never probed")
+
+
+def test_a_worker_whose_start_was_forgotten_is_adopted_with_what_its_frame_has_failed():
+    node = Node()
+    start = node.accept()
+    node.end(start)
+    found = i.WorkerFound(node.now, start.task, start.entry, 2, 99, node.now - 5.0)
+    node.give(found)
+    (task,) = node.state.within("RUNNING")
+    assert (task.attempt, task.pid, len(task.failures)) == (2, 99, 1)
+    assert starts(node.later(100.0)) == []
+
+
+def test_a_suspect_that_was_not_alone_at_the_power_cut_is_not_taken_for_its_cause():
+    node = Node()
+    node.state.boot_id = "first boot"
+    start = node.accept()
+    cut_the_power(node, start)
+    (again,) = starts(node.later(POLICY.backoff_limit_seconds))
+    other = records.Started(node.now, "other", 1)
+    apply(node.state, records.Accepted(node.now, "other", entry_of("o.fits")))
+    apply(node.state, other)  # the end of the one before was not yet durable
+    cut_the_power(node, again)
+    assert node.state.tasks[start.task].alone == 0
+
+
+def test_what_grew_while_the_porter_was_away_is_told_again():
+    node = Node()
+    node.state.torn["t"] = ("/q/t", 5)
+    node.give(i.HelperDown(node.now, "porter", "ended"))
+    assert effects.WatchGrowth("t", "/q/t", 5) in node.give(i.HelperUp(node.now, "porter"))
+
+
 def test_different_troubles_open_no_breaker_and_a_success_forgets_them():
     node = Node()
     for n, reason in enumerate(["no space", "no template", "no space", "", "no space"]):

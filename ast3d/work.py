@@ -15,7 +15,7 @@ import zlib
 from dataclasses import dataclass, field
 from hashlib import sha256 as sha256_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ast3d import bundle, ledger, processes
 from ast3d.common import program
@@ -24,9 +24,6 @@ from ast3d.common.versions import versions
 from ast3d.fitshead import first_headers
 from ast3d.link import encode
 from ast3d.order import Order
-
-if TYPE_CHECKING:
-    from astropy.io.fits import Header
 
 VERSIONS = versions()  # as they were loaded: one that is installed later does not work here
 CANNOT_RUN = 127  # the status of a child that could not even exec
@@ -165,18 +162,14 @@ def night_of_plain(frame: int) -> str:
     return next((night for night in nights if night != "undated"), "undated")
 
 
-def dates_of(cards: dict[str, str]) -> "Header":
-    """The cards that tell the time; what cannot stand in a header is left out."""
-    from astropy.io.fits import Header
-
+def dates_of(cards: dict[str, str]) -> dict[str, str | float]:
+    """The cards that tell the time; what is no number where one must be is left out."""
     from photometry.cards import TIME_CARDS
 
-    header = Header()
-    for name in ("DATE-OBS", "MJD-OBS", *TIME_CARDS):
-        if name in cards:
-            with contextlib.suppress(ValueError):
-                header[name] = float(cards[name]) if name == "MJD-OBS" else cards[name]
-    return header
+    found: dict[str, str | float] = {name: cards[name] for name in ("DATE-OBS", *TIME_CARDS) if name in cards}
+    with contextlib.suppress(KeyError, ValueError):
+        found["MJD-OBS"] = float(cards["MJD-OBS"])
+    return found
 
 
 def _unzipped(fd: int) -> int:

@@ -7,10 +7,10 @@ that cannot be meant, is None.
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from astropy.io.fits import Header
-from astropy.io.fits.verify import VerifyError
+if TYPE_CHECKING:  # who only wants a night need not load astropy
+    from astropy.io.fits import Header
 
 # EGAIN is electrons per unit by convention; GAIN is often an amplifier's setting, so it comes second.
 GAIN_CARDS = ("EGAIN", "GAIN", "CCDGAIN", "AGAIN_01", "GAIN1", "HIERARCH ESO DET OUT1 CONAD")
@@ -42,6 +42,13 @@ _UNITS = {"": "adu", "adu": "adu", "adus": "adu", "dn": "adu", "count": "adu", "
 _UNITS |= {"electron": "electron", "electrons": "electron", "e": "electron", "e-": "electron", "photon": "electron"}
 
 
+class Cards(Protocol):
+    """A header, or as much of one as a mapping holds."""
+
+    def get(self, name: str, /) -> Any:
+        """The card's value, None where it is absent."""
+
+
 @dataclass(frozen=True)
 class Exposure:
     """start_mjd, mid_mjd: UTC, None where no time of day is known; seconds: None where not said; night:
@@ -54,7 +61,7 @@ class Exposure:
     night: str
 
 
-def number(header: Header, names: tuple[str, ...], low: float, high: float) -> tuple[str, float] | None:
+def number(header: Cards, names: tuple[str, ...], low: float, high: float) -> tuple[str, float] | None:
     """The first of the cards that holds a number within low..high, and its value."""
     for name in names:
         value = _value(header, name)
@@ -68,30 +75,30 @@ def number(header: Header, names: tuple[str, ...], low: float, high: float) -> t
     return None
 
 
-def text(header: Header, name: str) -> str:
+def text(header: Cards, name: str) -> str:
     """The card's text, '' where it is absent, unreadable or not text."""
     value = _value(header, name)
     return value.strip() if isinstance(value, str) else ""
 
 
-def provenance(header: Header) -> dict[str, str | float | int]:
+def provenance(header: "Header") -> dict[str, str | float | int]:
     """The PROVENANCE_CARDS that the header holds, as one card can hold them."""
     return _plain(header, PROVENANCE_CARDS)
 
 
-def wcs_cards(header: Header) -> dict[str, str | float | int]:
+def wcs_cards(header: "Header") -> dict[str, str | float | int]:
     """The cards of the header's primary WCS, distortions by polynomials (PV, SIP) included, in its order."""
     return _plain(header, tuple(dict.fromkeys(name for name in header if _WCS_CARD.fullmatch(name))))
 
 
-def unit(header: Header) -> str | None:
+def unit(header: "Header") -> str | None:
     """The frame's unit as FITS spells it, 'adu' where the header is silent; None for one that is not known
     here.
     """
     return _UNITS.get(text(header, "BUNIT").lower())
 
 
-def section(header: Header, name: str, shape: tuple[int, int]) -> tuple[slice, slice] | None:
+def section(header: "Header", name: str, shape: tuple[int, int]) -> tuple[slice, slice] | None:
     """A section card '[x0:x1,y0:y1]' (1-based, inclusive) as (rows, columns); None unless it lies within
     `shape`.
 
@@ -108,7 +115,7 @@ def section(header: Header, name: str, shape: tuple[int, int]) -> tuple[slice, s
     return slice(y0 - 1, y1), slice(x0 - 1, x1)
 
 
-def exposure(header: Header) -> Exposure:
+def exposure(header: Cards) -> Exposure:
     """When the frame was exposed.  DATE-OBS with a time; else with a card of the time of day; else MJD-OBS."""
     found = number(header, EXPOSURE_CARDS, 0.0, 1e6)
     seconds = found[1] if found else None
@@ -130,21 +137,28 @@ def exposure(header: Header) -> Exposure:
     return Exposure(start, start + (seconds or 0.0) / 2.0 / _SECONDS_PER_DAY, seconds, night)
 
 
-def night_of(header: Header) -> str:
+def night_of(header: Cards) -> str:
     """'YYYY-MM-DD' of the UTC time of exposure minus 12 h; the date itself where no time is known; else
     'undated'.
     """
     return exposure(header).night
 
 
-def _value(header: Header, name: str) -> Any:
+def _value(header: Cards, name: str) -> Any:
     try:
         return header.get(name)
-    except (VerifyError, ValueError, UnicodeError, KeyError, IndexError):
+    except _unreadable():
         return None  # a card that cannot be parsed says nothing
 
 
-def _plain(header: Header, names: tuple[str, ...]) -> dict[str, str | float | int]:
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What astropy raises for a card that cannot be parsed; asked for only when it has raised."""
+    from astropy.io.fits.verify import VerifyError
+
+    return VerifyError, ValueError, UnicodeError, KeyError, IndexError
+
+
+def _plain(header: "Header", names: tuple[str, ...]) -> dict[str, str | float | int]:
     found = {name: _value(header, name) for name in names}
     clean = {name: value.strip()[:_LONGEST_TEXT] if isinstance(value, str) else value for name, value in found.items()}
     return {
@@ -178,7 +192,7 @@ def _stamp(words: str) -> tuple[datetime | None, date | None]:
     return stamp, None
 
 
-def _on(day: date, header: Header) -> datetime | None:
+def _on(day: date, header: Cards) -> datetime | None:
     for name in TIME_CARDS:
         match = _TIME.match(text(header, name))
         if match:

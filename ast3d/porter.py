@@ -124,8 +124,10 @@ class Porter:
             folder.mkdir(parents=True, exist_ok=True)
             sync_up(folder, self.folders[top])
             if not os.path.lexists(source):
-                gone = f"{escape(name)} is not in the pool any more"
-                return ("filed", str(target)) if target.exists() else ("vanished", gone)
+                if not target.exists():
+                    return "vanished", f"{escape(name)} is not in the pool any more"
+                sync_dir(source.parent)  # who moved it may have been killed before that
+                return "filed", str(target)
             about = source.lstat()
             entry = Entry(Place(asked["telescope"], name), about.st_size, about.st_mtime_ns)
             if identify(source, entry) != task:

@@ -68,7 +68,10 @@ class Porter(Helper):
         world = self.world
         frame = world.pool.get(place)
         if frame is None:
-            return ("filed", name) if name in names else ("vanished", "")
+            if name not in names:
+                return "vanished", ""
+            world.sync()
+            return "filed", name
         if frame.task != task:
             return "changed", ""
         yield world.soon()

@@ -21,18 +21,14 @@ def next_starts(state: State, now: float) -> Iterator[Task]:
             yield from islice(_probes(state, state.breaker.probes), 1)
         return
     free = (1 if state.relog_problem else state.policy.slots) - len(running)
-    chosen = list(islice(_due(state, now), max(free, 0)))
+    chosen = list(islice((task for task in _due(state, now) if not task.suspect), max(free, 0)))
     if not chosen and not running:
-        chosen = [task for task in _failed(state, now) if task.suspect][:1]
+        chosen = list(islice((task for task in _due(state, now) if task.suspect), 1))
     yield from chosen
 
 
 def _due(state: State, now: float) -> Iterator[Task]:
-    return chain((task for task in _failed(state, now) if not task.suspect), state.within("READY"))
-
-
-def _failed(state: State, now: float) -> Iterator[Task]:
-    return (task for task in state.within("FAILED") if task.ready_at <= now)
+    return chain((task for task in state.within("FAILED") if task.ready_at <= now), state.within("READY"))
 
 
 def _probes(state: State, probes: int) -> Iterator[Task]:

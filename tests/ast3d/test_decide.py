@@ -512,6 +512,19 @@ def test_a_suspect_that_was_not_alone_at_the_power_cut_is_not_taken_for_its_caus
     assert node.state.tasks[start.task].alone == 0
 
 
+def test_a_suspect_is_one_also_where_its_failure_was_forgotten():
+    node = Node()
+    node.give(i.HelperDown(node.now, "nursery", "ended"))
+    for name in ("a.fits", "b.fits"):
+        sighted(node, entry_of(name), "renamed")
+        node.give(i.Identified(node.now, entry_of(name), name, ""))
+    apply(node.state, records.Suspected("a.fits", 1))
+    (start,) = starts(node.give(i.HelperUp(node.now, "nursery")))
+    assert start.task == "b.fits"
+    (start,) = starts(node.give(i.WorkerEnded(node.now, "b.fits", 1, "n", "", "frame", True, "")))
+    assert start.task == "a.fits"
+
+
 def test_what_grew_while_the_porter_was_away_is_told_again():
     node = Node()
     node.state.torn["t"] = ("/q/t", 5)

@@ -189,7 +189,7 @@ def _(given: i.WorkerFound, state: State) -> Iterator[Step]:
     task = state.tasks.get(given.task)
     if task and task.phase == "RUNNING" and task.attempt == given.attempt:
         yield records.Spawned(given.task, given.attempt, given.pid)
-    elif task is None or (task.phase not in ("DONE", "DISCARDED") and task.attempt <= given.attempt):  # it was forgotten
+    elif task is None or task.phase not in ("DONE", "DISCARDED"):  # it was forgotten, or what came before it is remembered
         yield records.Adopted(given.now, given.task, given.entry, given.attempt, given.pid, given.started)
     yield effects.Log("INFO", "task.adopted", {"task": given.task, "attempt": given.attempt, "pid": given.pid})
 

@@ -499,6 +499,18 @@ def test_a_worker_whose_start_was_forgotten_is_adopted_with_what_its_frame_has_f
     assert starts(node.later(100.0)) == []
 
 
+def test_a_worker_is_adopted_though_a_later_attempt_is_remembered():
+    """The log of its ast3d cannot be read, and an older one can again: unwatched, it would hold the frame for ever."""
+    node = Node()
+    start = node.accept()
+    node.end(start)
+    (again,) = starts(node.later(10.0))
+    node.end(again, blame="environment")
+    node.give(i.WorkerFound(node.now, start.task, start.entry, 1, 99, node.now - 5.0))
+    (task,) = node.state.within("RUNNING")
+    assert (task.attempt, task.pid) == (1, 99)
+
+
 def test_a_suspect_that_was_not_alone_at_the_power_cut_is_not_taken_for_its_cause():
     node = Node()
     node.state.boot_id = "first boot"

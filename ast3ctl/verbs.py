@@ -3,13 +3,13 @@
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ast3ctl import disk, relog, tasks
 from ast3ctl.problem import ProblemError
 from ast3ctl.story import story
 from ast3ctl.words import duration, printable, table
+from ast3d.common.about import VERSION
 from ast3d.common.control_client import ControlError, NoAnswerError, NotRunningError, call
 from ast3d.common.layout import Layout
 
@@ -48,16 +48,9 @@ def _no_status(state: str, problem: str) -> Answer:
         "tasks": unknown,
         "protect": {"pid": None, "state": "unknown"},
         "uptime_seconds": None,
-        "version": _version(),
+        "version": VERSION,
     }
     return Answer(data, [state], problem)
-
-
-def _version() -> str:
-    try:
-        return version("ast3")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _status_lines(data: dict[str, Any]) -> Iterator[str]:

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ast3d.common.about import VERSION
 from ast3d.common.layout import Place, locate
 from ast3d.common.log import adopt_libraries, open_log
 from ast3d.shell import Shell
-from ast3d.startup import AlreadyRunningError, daemonize, hold_lock, version
+from ast3d.startup import AlreadyRunningError, daemonize, give_memory_back, hold_lock
 
 DESCRIPTION = """\
 Watch the task pools, process each frame that arrives, publish what was measured.
@@ -34,7 +35,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--root", metavar="DIR", help="put everything below DIR; DIR/etc/ast3d.yaml may configure it")
     parser.add_argument("--config", metavar="F", help="the site's configuration (default: /etc/ast3/ast3d.yaml)")
     parser.add_argument("--foreground", action="store_true", help="stay here and write the log to stderr too")
-    parser.add_argument("--version", action="version", version=f"ast3d {version()}")
+    parser.add_argument("--version", action="version", version=f"ast3d {VERSION}")
     return parser.parse_args(argv)
 
 
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(place: Place, *, foreground: bool, report: Callable[[str], None]) -> None:
     """Be the one ast3d until told to stop.  Reports an empty line when ready, or what was wrong."""
+    give_memory_back()
     try:
         hold_lock(place.layout.lock)
         log = open_log(place.layout.log_file, "INFO", "ast3d", stderr=foreground)

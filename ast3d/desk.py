@@ -8,11 +8,11 @@ from typing import Any
 
 from ast3d import effects, explain
 from ast3d import inputs as i
+from ast3d.common.about import VERSION
 from ast3d.common.admission import Admission
 from ast3d.common.clock import boottime
 from ast3d.common.control import ControlServer, Request
 from ast3d.common.log import Logger
-from ast3d.startup import version
 from ast3d.state import State
 
 ANSWER_SECONDS = 120.0  # an operator waits no longer than this
@@ -116,6 +116,6 @@ class Desk:
             "pid": os.getpid(),
             "protect": {"pid": None, "state": "absent"},
             "uptime_seconds": round(now - self._started, 1),
-            "version": version(),
+            "version": VERSION,
         }
         return explain.status(self._state(), now) | about

@@ -16,6 +16,7 @@ from functools import singledispatchmethod
 
 from ast3d import effects, translate
 from ast3d import inputs as i
+from ast3d.common.about import VERSION
 from ast3d.common.clock import boot_id, boottime
 from ast3d.common.config import Config, ConfigError, load, load_lenient
 from ast3d.common.layout import Place
@@ -27,7 +28,7 @@ from ast3d.crew import Crew
 from ast3d.desk import Desk
 from ast3d.link import Message
 from ast3d.records import Helper
-from ast3d.startup import fingerprint_of, policy_of, version
+from ast3d.startup import fingerprint_of, policy_of
 from ast3d.state import State
 from ast3d.workers import Workers
 
@@ -68,10 +69,9 @@ class Shell:
         self.listen_to_signals()
         self.read_configuration(at_start=True)
         self.recover()
-        self.begin("scout", boottime())
-        self.begin("porter", boottime())
+        self.begin("scout", boottime())  # the others when it has looked: they would keep it from that
         self.crew.tend(boottime())
-        self.log.info("daemon.start", version=version(), pid=os.getpid(), root=str(self.layout.state.parent))
+        self.log.info("daemon.start", version=VERSION, pid=os.getpid(), root=str(self.layout.state.parent))
         while not self.stopping:
             try:
                 self.turn()
@@ -136,6 +136,7 @@ class Shell:
             ready, self.on_ready = self.on_ready, None
             self.log.info("daemon.ready", seconds=round(boottime() - self.started, 3))
             ready()
+            self.begin("porter", boottime())
 
     # --- effects
 

@@ -1,6 +1,7 @@
 """What ast3d does once: take the lock, leave the terminal, make a policy of its configuration."""
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -8,13 +9,14 @@ import select
 import sys
 from collections.abc import Callable
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from pathlib import Path
 
+from ast3d.common.about import VERSION
 from ast3d.common.config import Config
 from ast3d.policy import Policy
 
+MALLOC_BYTES = 64 * 1024
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 READY_SECONDS = 60.0  # how long the command waits for the daemon that it leaves behind
 
 
@@ -22,18 +24,10 @@ class AlreadyRunningError(Exception):
     """Another ast3d holds the lock."""
 
 
-def version() -> str:
-    """Of the installed suite."""
-    try:
-        return version_of("ast3")
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def fingerprint_of(config: Config) -> str:
     """Of the code, and of all that the configuration tells the work: a frame that failed may do better under another."""
     told = [
-        version(),
+        VERSION,
         config.photometry.as_dict(),
         config.pipeline.command,
         {n: t.as_dict() for n, t in config.telescopes.items()},
@@ -57,6 +51,14 @@ def policy_of(config: Config) -> Policy:
         backoff_limit_seconds=worker.backoff_limit_seconds,
         fingerprint=fingerprint_of(config),
     )
+
+
+def give_memory_back() -> None:
+    """What is freed goes back to the kernel: by itself glibc keeps ever more, the larger the pieces are that come and go."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, MALLOC_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, MALLOC_BYTES)
 
 
 def hold_lock(path: Path) -> int:

@@ -233,8 +233,7 @@ def _(given: i.FrameFiled, state: State) -> Iterator[Step]:
     yield effects.Log("INFO" if given.outcome == "filed" else "ERROR", "task.filed", fields)
     if given.outcome == "filed" and task.incomplete:
         yield effects.WatchGrowth(task.id, given.detail, task.entry.size)
-    elif given.outcome == "changed":
-        yield effects.Look(task.entry.place)
+    yield effects.Look(task.entry.place)  # what came under its name by now was taken for it
 
 
 @_steps.register

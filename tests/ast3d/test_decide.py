@@ -96,7 +96,7 @@ def test_a_frame_shorter_than_its_header_says_is_discarded_as_incomplete_and_ret
     assert isinstance(order, effects.Quarantine)
     assert order.reason == "incomplete: 5000 bytes of the 9000 that its header says"
     doings = node.give(i.FrameFiled(node.now, "a-id", "filed", "/q/a"))
-    assert doings == [effects.WatchGrowth("a-id", "/q/a", 5000)]
+    assert doings == [effects.WatchGrowth("a-id", "/q/a", 5000), effects.Look(torn.place)]
     node.give(i.HelperDown(node.now, "scout", "killed"))
     assert node.give(i.HelperUp(node.now, "scout")) == [effects.WatchGrowth("a-id", "/q/a", 5000)]
     assert node.give(i.FrameGrew(node.now, "a-id")) == [effects.Restore("a-id", request=0)]
@@ -586,6 +586,14 @@ def test_products_that_are_found_standing_turn_a_discarded_frame_into_a_done_one
     assert (node.state.done, node.state.discarded) == (0, 1)
     assert node.give(i.FrameFiled(node.now, start.task, "published", "n")) == [effects.Archive(start.task, start.entry, "n")]
     assert (node.state.done, node.state.discarded) == (1, 0)
+
+
+def test_a_frame_that_returned_before_it_was_told_that_it_had_left_is_looked_at():
+    node = Node()
+    start = node.accept()
+    node.end(start, retriable=False)
+    assert sighted(node, start.entry) == []  # the porter has brought it back already; nobody knows that it was gone
+    assert effects.Look(start.entry.place) in node.give(i.FrameFiled(node.now, start.task, "filed", "/q/a"))
 
 
 def test_why_a_frame_was_discarded_is_not_forgotten_when_it_cannot_be_moved():

@@ -20,6 +20,10 @@ FOUND = {
     184: "the same, and the second one had the same attempt's number",
     160: "frames that always fail kept the breaker open, and nothing else was ever probed",
     528: "a snapshot that a power cut had torn was taken for whole: tasks and their attempts were forgotten",
+    1000582: "a move that a killed porter had ended was undone by a power cut: the frame was tried anew",
+    2001489: "a suspect whose failure was forgotten did not run alone",
+    3006043: "a worker that ran was not adopted, for a later attempt was remembered: it held its frame for ever",
+    4037063: "a frame was brought back before its leaving was told: it lay in the pool unseen",
     3848: "a frame had grown in quarantine, and the porter ended before it brought it back: nobody asked again",
 }
 

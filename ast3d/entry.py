@@ -4,6 +4,7 @@ import os
 import stat
 from pathlib import Path
 
+from ast3d.common.files import sync_up
 from ast3d.fitshead import bytes_promised
 from ast3d.frameid import frame_id
 from ast3d.task import Entry, FileKind
@@ -12,12 +13,18 @@ SIDECAR = ".done"  # NAME.done says that NAME is whole
 
 
 def published(products: Path, task: str) -> str:
-    """The night under which the products of a frame of one telescope stand, or an empty string."""
+    """The night under which the products of a frame of one telescope stand, durably, or an empty string.
+
+    Who published them may have been killed before they were: nobody may rely on what a power cut can take away.
+    """
     try:
-        nights = sorted(os.listdir(products))
+        for night in sorted(os.listdir(products)):
+            if (products / night / task / "manifest.json").exists():
+                sync_up(products / night, products.parent)
+                return night
     except OSError:
         return ""
-    return next((night for night in nights if (products / night / task / "manifest.json").exists()), "")
+    return ""
 
 
 def kind_of(mode: int) -> FileKind | None:

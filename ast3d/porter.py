@@ -6,6 +6,7 @@ What an earlier porter left in the middle of a move is put right when this one i
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -67,13 +68,6 @@ class Porter:
 
     def archive(self, asked: dict[str, Any]) -> Message:
         """Into archive/TELESCOPE/NIGHT/FRAME-ID.EXT."""
-        products = self.folders["products"]
-        try:  # a runner may have been killed after it had published and before that was durable
-            sync_up(products / asked["telescope"] / asked["night"], products)
-        except FileNotFoundError:  # somebody took them away
-            pass
-        except OSError as error:
-            return self.filed(asked, "failed", one_line(error))
         return self.filed(asked, *self.file(asked, "archive", asked["night"]))
 
     def quarantine(self, asked: dict[str, Any]) -> Message:
@@ -110,8 +104,11 @@ class Porter:
     def filed(self, asked: dict[str, Any], outcome: str, detail: str) -> Message:
         """The answer; what the attempts left is of no use any more, unless the order comes again."""
         if outcome not in ("failed", "published"):
-            for path in (*self.attempts(asked["task"]), self.folders["state"] / "attempts" / f"{asked['task']}.lock"):
+            for path in self.attempts(asked["task"]):
                 remove(path)
+            lock = self.folders["state"] / "attempts" / f"{asked['task']}.lock"
+            if not is_held(lock):
+                remove(lock)
         return {"filed": {"task": asked["task"], "outcome": outcome, "detail": detail}}
 
     def file(self, asked: dict[str, Any], top: str, below: str) -> tuple[str, str]:
@@ -184,24 +181,41 @@ class Porter:
                 self.link.send({"restored": answer})
 
     def sweep(self, asked: dict[str, Any]) -> None:
-        """Remove what an attempt left half-written."""
-        remove(self.folders["products"] / ".tmp" / f"{asked['task']}.{asked['attempt']}")
+        """Remove what an attempt left half-written; not while a worker is at the frame, for it may be that one's."""
+        if not is_held(self.folders["state"] / "attempts" / f"{asked['task']}.lock"):
+            remove(self.folders["products"] / ".tmp" / f"{asked['task']}.{asked['attempt']}")
 
     def tidy(self, asked: dict[str, Any]) -> Message:
-        """At start: remove what attempts left that nobody runs any more."""
-        keep = set(asked["keep"])
-        for folder in (self.folders["products"] / ".tmp").glob("*"):
-            if folder.name not in keep:
-                remove(folder)
-        for path in (self.folders["state"] / "attempts").glob("*"):
-            held = path.suffix == ".lock" and any(name.startswith(path.stem + ".") for name in keep)
-            if path.stem not in keep and not held:
+        """At start: remove what attempts left that nobody runs any more, known to ast3d (`keep`) or not."""
+        keep, folder = set(asked["keep"]), self.folders["state"] / "attempts"
+        held = {lock.stem for lock in folder.glob("*.lock") if is_held(lock)}
+        for path in (self.folders["products"] / ".tmp").glob("*"):
+            if path.name not in keep and path.name.rpartition(".")[0] not in held:
+                remove(path)
+        for path in folder.glob("*"):
+            task = path.stem if path.suffix == ".lock" else path.stem.rpartition(".")[0]
+            if path.stem not in keep and task not in held:
                 remove(path)
         return {"tidied": True}
 
     def attempts(self, task: str) -> list[Path]:
         """The files of a task's attempts: TASK.N.out, .json, .stage, .order."""
         return [path for path in sorted((self.folders["state"] / "attempts").glob(f"{task}.*.*")) if is_attempt(path, task)]
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a worker is at this frame: without the file that it has locked, another would not find out."""
+    try:
+        fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def is_attempt(path: Path, task: str) -> bool:

@@ -106,6 +106,8 @@ class Scout(Helper):
                     task = frame.task
                     yield self.world.soon()
                     night = "night" if task in self.world.products else ""
+                    if night:
+                        self.world.sync()
                     self.tell(lambda now: i.Identified(now, entry, task, night))
             case effects.WatchGrowth(task, _, size):
                 self.growing[task] = size

@@ -93,6 +93,7 @@ class Porter(Helper):
     def set_aside(self, order: effects.Quarantine) -> Iterator[float]:
         world, task = self.world, order.task
         if task in world.products:
+            world.sync()
             self.tell(lambda now: i.FrameFiled(now, task, "published", "night"))
             return
         folder = world.quarantine.setdefault(task, Folder(order.entry.place, (), False, ""))

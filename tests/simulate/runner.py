@@ -70,6 +70,7 @@ class Runner:
         self.lock.pid = self.pid
         yield world.soon()
         if order.task in world.products:
+            world.sync()
             return world.account(finished(account, night="night"))
         if not self.unchanged(frame):
             return world.account(finished(account, reason="the frame was changed", blame="environment", changed=True))

@@ -80,6 +80,23 @@ def test_products_whose_runner_died_before_it_could_tell_are_not_made_again(node
     assert len(one.lines()) == 1
 
 
+@pytest.mark.parametrize("lost", ["the account", "all that was remembered"])
+def test_a_worker_that_nobody_knows_of_is_the_only_one_at_its_frame(node, lost):
+    one = node(config("echo begin >> @/times; " + HOLD + "; echo end >> @/times"))
+    drop(one)
+    one.wait(one.lines, "at work")
+    kill(one)
+    for account in (one.root / "state" / "attempts").glob("*.json"):
+        account.write_text("{")
+    if lost == "all that was remembered":
+        shutil.rmtree(one.root / "state" / "relog")
+    one.start(until="DEGRADED")
+    one.wait(lambda: "another worker is at this frame already" in one.log(), "refused")
+    (one.root / "go").touch()
+    one.settled(1)
+    assert (one.root / "times").read_text().split() == ["begin", "end"]
+
+
 def test_a_frame_is_known_until_it_has_left_the_pool_and_the_totals_after_it(node):
     one = node(config())
     drop(one)

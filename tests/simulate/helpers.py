@@ -19,11 +19,10 @@ SCAN_SECONDS = 30.0
 class Helper:
     """A process that serves one ast3d.  When that dies, it may still do what it has been sent.
 
-    It does so at once, and the next ast3d's helpers find it done.  `tardy`: it is still at it when those begin.
+    It does so at once, and the next ast3d's helpers find it done.
     """
 
     name: str
-    tardy = False
 
     def __init__(self, world: World, hear: Callable[["Helper", Telling | None], None]) -> None:
         self.world, self.hear = world, hear
@@ -46,7 +45,7 @@ class Helper:
         """Until the next step."""
         self.busy = True
         self.turn += 1
-        hasty = self.orphan and not self.tardy
+        hasty = self.orphan
         self.world.after(min(delay, 0.002) if hasty else delay, partial(self.go_on, self.turn))
 
     def go_on(self, turn: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 from ast3d import attempts, core, intake, starts
 from ast3d import records as r
 from ast3d.common.relog.relog import Relog
-from tests.simulate import disk, helpers
+from tests.simulate import disk
 from tests.simulate.campaign import campaign
 from tests.simulate.history import run
 
@@ -119,8 +119,3 @@ class TestTheCheckerSees:
         real = core.Core._append
         monkeypatch.setattr(core.Core, "_append", lossy)
         assert first_violation()
-
-    def test_a_nursery_that_forks_when_the_next_ast3d_has_judged(self, monkeypatch):
-        """Not survived today: the workers of one frame exclude each other by a lock, and the porter's tidying removes it."""
-        monkeypatch.setattr(helpers.Nursery, "tardy", True)
-        assert "two workers are at" in first_violation(range(1400, 1410))

@@ -7,7 +7,7 @@ import pytest
 from ast3d import attempts, core, intake, starts
 from ast3d import records as r
 from ast3d.common.relog.relog import Relog
-from tests.simulate import disk
+from tests.simulate import disk, node, world
 from tests.simulate.campaign import campaign
 from tests.simulate.history import run
 
@@ -119,3 +119,15 @@ class TestTheCheckerSees:
         real = core.Core._append
         monkeypatch.setattr(core.Core, "_append", lossy)
         assert first_violation()
+
+    def test_workers_that_are_not_found_and_a_lock_that_locks_nobody(self, monkeypatch):
+        class Useless(dict):
+            def setdefault(self, _task, lock):
+                return lock
+
+        begin = world.World.__init__
+        monkeypatch.setattr(
+            world.World, "__init__", lambda self, *how: (begin(self, *how), setattr(self, "locks", Useless()))[0]
+        )
+        monkeypatch.setattr(node.Node, "running", lambda _self: [])
+        assert "two workers are at" in first_violation()

@@ -40,13 +40,11 @@ class Porter(Helper):
 
     def tidy(self, keep: set[tuple[str, int]]) -> Iterator[float]:
         world = self.world
-        for worker in world.workers.values():
-            if worker.key not in keep:
-                worker.robbed = True
-        for key in [key for key in world.accounts if key not in keep]:
+        held = {task for task in world.locks if world.is_held(task)}
+        for key in [key for key in world.accounts if key not in keep and key[0] not in held]:
             world.accounts.pop(key, None)
             yield 0.0002
-        for task in [task for task in world.locks if task not in {task for task, _ in keep}]:
+        for task in [task for task in world.locks if task not in {task for task, _ in keep} | held]:
             world.remove_lock(task)
         self.tell(None)
 
@@ -60,7 +58,8 @@ class Porter(Helper):
         if outcome != "failed":
             for key in [key for key in self.world.accounts if key[0] == task]:
                 self.world.accounts.pop(key, None)
-            self.world.remove_lock(task)
+            if not self.world.is_held(task):
+                self.world.remove_lock(task)
         self.world.tell("porter", task, outcome, detail)
         self.tell(lambda now: i.FrameFiled(now, task, outcome, detail))
 

@@ -14,7 +14,7 @@ class Runner:
     def __init__(self, world: World, order: Start, pid: int) -> None:
         self.world, self.order, self.pid = world, order, pid
         self.key = (order.task, order.attempt)
-        self.working = self.deaf = self.asked = self.robbed = False
+        self.working = self.deaf = self.asked = False
         self.turn = 0
         world.workers[pid] = self
         self.steps = self.run()
@@ -96,8 +96,6 @@ class Runner:
             return
         if not self.unchanged(frame):
             world.account(finished(account, reason="the frame was changed", blame="environment", changed=True))
-        elif self.robbed:
-            world.account(finished(account, reason="the folder for the products was removed", blame="environment"))
         elif world.trouble:
             world.struck("trouble")
             world.account(finished(account, reason="no space left for products", blame="environment"))

@@ -62,7 +62,6 @@ class Worker(Protocol):
     pid: int
     key: Key
     working: bool
-    robbed: bool
 
     def kill(self) -> None: ...
     def terminate(self) -> None: ...
@@ -279,6 +278,10 @@ class World:
         """A runner's process is gone."""
         del self.workers[worker.pid]
         self.node.notice(worker)
+
+    def is_held(self, task: str) -> bool:
+        """Whether a runner has the lock that has this name."""
+        return task in self.locks and self.locks[task].pid != 0
 
     def remove_lock(self, task: str) -> None:
         """Whoever holds it goes on holding a file that has no name any more."""

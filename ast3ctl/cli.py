@@ -103,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
         "--for", dest="for_seconds", metavar="TIME", type=seconds, default="2h", help="90s, 30m, 2h, 1d (default: 2h)"
     )
     verb("resume", "end a pause")
+    verb("acknowledge", "that records were lost has been seen: `status` tells it no longer")
     end = verb("tail", "the end of the routine log; works without the daemon")
     end.add_argument("--lines", type=line_count, default=20, metavar="N", help="so many (default: 20)")
     end.add_argument("--level", choices=LEVELS, default="DEBUG", help="at least so important (default: DEBUG, all)")

@@ -1,16 +1,16 @@
 """What the attempt at a finished task was given: from the order.json of a discarded frame, the manifest of a published one.
 
-The files are read as they are found; what is needed and is not in them is a ProblemError of one line.
+What is needed and is not in these files is a ProblemError that names the file and what is wrong with it.
 """
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ast3ctl.disk import ORDER, Finished, archived
+from ast3ctl.disk import MANIFEST, ORDER, Finished, archived
+from ast3ctl.fields import Fields
 from ast3ctl.problem import WRONG_CALL, ProblemError
 from ast3d.common.files import unescape
 from ast3d.common.layout import Layout
@@ -45,74 +45,69 @@ class Given:
 
 def given(layout: Layout, finished: Finished) -> Given:
     """What the last attempt at it was given."""
-    facts = finished.facts()
-    try:
-        was = _published(layout, finished, facts) if finished.state == "DONE" else _discarded(finished, facts)
-        if was.name in {"", ".", ".."} or {"/", "\0"} & set(was.name):
-            raise ValueError(was.name)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ProblemError(f"what {finished.folder} says of the attempt is damaged or incomplete: {error!r}") from error
-    return was
+    return _published(layout, finished) if finished.state == "DONE" else _discarded(finished)
 
 
-def _discarded(finished: Finished, why: dict[str, Any]) -> Given:
+def _discarded(finished: Finished) -> Given:
     folder, task = finished.folder, finished.task
-    attempts = why.get("attempts")
-    if why and not attempts:
-        raise ProblemError(f"{task} was refused without an attempt: {why.get('reason', 'no reason given')}", WRONG_CALL)
-    try:
-        order = json.loads((folder / ORDER).read_bytes())
-    except OSError as error:
-        raise ProblemError(f"{folder / ORDER}, what the attempt was given, cannot be read: {error.strerror}") from error
+    reason = _reason(finished)
+    order = Fields(folder / ORDER)
     frames = [name for name in sorted(os.listdir(folder)) if f"{name}.".startswith(f"{task}.") and not name.endswith(".out")]
     if not frames:
         raise ProblemError(f"the frame is not in {folder} any more")
-    template = order["template"]
+    template = Path(order.get("template.path", str)) if order.optional("template", dict) is not None else None
     return Given(
         task=task,
-        attempt=order["attempt"],
-        telescope=order["telescope"],
+        attempt=order.get("attempt", int),
+        telescope=order.get("telescope", str),
         frame=folder / frames[0],
-        name=order["name"],
-        frame_sha256=order["frame"]["sha256"] or "",
-        command=_words(order["command"]),
-        photometry=dict(order["photometry"]),
-        template=Path(template["path"]) if template else None,
-        template_sha256=(template["sha256"] or "") if template else "",
-        versions=dict(order["versions"]),
-        environment={str(key): str(value) for key, value in order["environment"].items()},
-        frame_then=order["frame"]["path"],
-        out_then=order["out"],
-        reason=str(attempts[-1]["reason"]) if attempts else "",
-        where=f"on {order['host']}, {order['began']}",
+        name=order.file_name("name", order.get("name", str)),
+        frame_sha256=order.optional("frame.sha256", str) or "",
+        command=order.words("command"),
+        photometry=order.get("photometry", dict),
+        template=template,
+        template_sha256=(order.optional("template.sha256", str) or "") if template else "",
+        versions=order.get("versions", dict),
+        environment=order.variables("environment"),
+        frame_then=order.get("frame.path", str),
+        out_then=order.get("out", str),
+        reason=reason,
+        where=f"on {order.get('host', str)}, {order.get('began', str)}",
     )
 
 
-def _published(layout: Layout, finished: Finished, facts: dict[str, Any]) -> Given:
-    frame = archived(layout, finished.telescope, str(facts["night"]), finished.task)
+def _reason(finished: Finished) -> str:
+    """Why its last attempt failed; empty where why.json does not say."""
+    why = finished.facts()
+    attempts = why.get("attempts")
+    if why and not attempts:
+        raise ProblemError(
+            f"{finished.task} was refused without an attempt: {why.get('reason', 'no reason given')}", WRONG_CALL
+        )
+    last = attempts[-1] if isinstance(attempts, list) else None
+    return str(last.get("reason", "")) if isinstance(last, dict) else ""
+
+
+def _published(layout: Layout, finished: Finished) -> Given:
+    manifest = Fields(finished.folder / MANIFEST)
+    frame = archived(layout, finished.telescope, manifest.get("night", str), finished.task)
     if frame is None:
         raise ProblemError(f"the raw frame of {finished.task} is not in the archive")
-    pipeline, template = facts["pipeline"], facts.get("template")
+    template = manifest.optional("template", str)
     return Given(
         task=finished.task,
-        attempt=facts["attempt"],
+        attempt=manifest.get("attempt", int),
         telescope=finished.telescope,
         frame=frame,
-        name=unescape(facts["name"]),
-        frame_sha256=facts["frame"]["sha256"],
-        command=[] if pipeline == "photometry" else _words(pipeline),
-        photometry=dict(facts["configuration"]["photometry"]),
+        name=manifest.file_name("name", unescape(manifest.get("name", str))),
+        frame_sha256=manifest.get("frame.sha256", str),
+        command=[] if manifest.says("pipeline", "photometry") else manifest.words("pipeline"),
+        photometry=manifest.get("configuration.photometry", dict),
         template=layout.templates / finished.telescope / template if template else None,
         template_sha256="",
-        versions=dict(facts["versions"]),
-        where=f"published {facts['published']}",
+        versions=manifest.get("versions", dict),
+        where=f"published {manifest.get('published', str)}",
     )
-
-
-def _words(command: Any) -> list[str]:
-    if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
-        raise TypeError("the command is no list of words")
-    return command
 
 
 def differences(was: Given, frame_sha256: str, now: dict[str, str], sha256: Callable[[Path], str]) -> list[str]:

@@ -14,18 +14,18 @@ from ast3d.common.relog.segment import Segment
 _BOOT_DIGITS = 8
 
 
-def show(folder: Path, last: int | None) -> tuple[list[dict[str, Any]], list[str]]:
-    """The records, all or the last so many, as data and as lines."""
-    reading = _read(folder)
+def show(folder: Path, last: int | None, *, named: bool) -> tuple[list[dict[str, Any]], list[str]]:
+    """The records, all or the last so many, as data and as lines; `named`: an operator chose the folder."""
+    reading = _read(folder, named=named)
     entries = reading.entries if last is None else reading.entries[len(reading.entries) - min(last, len(reading.entries)) :]
     problems = len(reading.report.problems())
     note = [f"{problems} problems; `ast3ctl relog verify` lists them"] if problems else []
     return [_data(entry) for entry in entries], [*map(_line, entries), *note] or ["no records"]
 
 
-def verify(folder: Path) -> tuple[dict[str, Any], list[str], int]:
-    """What is wrong, as data and as lines, and in how many places."""
-    reading = _read(folder)
+def verify(folder: Path, *, named: bool) -> tuple[dict[str, Any], list[str], int]:
+    """What is wrong, as data and as lines, and in how many places; `named`: an operator chose the folder."""
+    reading = _read(folder, named=named)
     segments = [_segment(segment) for segment in reading.segments]
     problems = reading.report.problems()
     rows = [[s["name"], f"{s['records']} records", _span(s), "damaged" if s["problems"] else "whole"] for s in segments]
@@ -34,7 +34,9 @@ def verify(folder: Path) -> tuple[dict[str, Any], list[str], int]:
     return data, lines, len(problems)
 
 
-def _read(folder: Path) -> Reading:
+def _read(folder: Path, *, named: bool) -> Reading:
+    if folder.is_file():
+        raise ProblemError(f"no relog to read: {folder} is a file; name its folder, {folder.absolute().parent}")
     if not folder.is_dir():
         raise ProblemError(f"no relog to read: {folder}: no such folder")
     reading = read(OsDisk(folder))
@@ -42,6 +44,8 @@ def _read(folder: Path) -> Reading:
         reading = read(OsDisk(folder))
     if reading.problem is not None:
         raise ProblemError(f"no relog to read: {folder}: {reading.problem.strerror}")
+    if named and not reading.segments:  # that of a node may be new, or removed on purpose
+        raise ProblemError(f"no segments in {folder}: name a folder that holds files such as 0000000001.relog")
     return reading
 
 

@@ -54,9 +54,10 @@ def reproduce(layout: Layout, prefix: str, out: Path | None) -> Outcome:
     known = tasks.find(layout, prefix, also_published=True)
     if known.finished is None:
         raise ProblemError(f"{known.task} is still at work; reproduce runs discarded and published frames again", WRONG_CALL)
-    was = given(layout, known.finished)
     folder = (out or Path(f"reproduce-{known.task}")).absolute()
+    _require_outside(layout, folder)
     _require_new(folder)
+    was = given(layout, known.finished)
     if was.template and not was.template.is_file():
         raise ProblemError(f"the template {was.template} is not there any more")
     try:
@@ -68,6 +69,14 @@ def reproduce(layout: Layout, prefix: str, out: Path | None) -> Outcome:
         print(printable(f"ast3ctl: {line}"), file=sys.stderr, flush=True)
     reason = _run(was, folder)
     return Outcome(known.task, _products(folder), reason, was.reason, notes)
+
+
+def _require_outside(layout: Layout, folder: Path) -> None:
+    """What ast3d finds in its folders it takes for frames, products or notes of its own."""
+    real = Path(os.path.realpath(folder))
+    for own in layout.folders.values():
+        if real.is_relative_to(os.path.realpath(own)):
+            raise ProblemError(f"{folder} is in {own}, which is ast3d's; name a folder elsewhere with --out", WRONG_CALL)
 
 
 def _require_new(folder: Path) -> None:

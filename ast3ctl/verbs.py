@@ -104,7 +104,7 @@ def retry(layout: Layout, options: argparse.Namespace) -> Answer:
     """Another try for a failed or quarantined frame, now."""
     known = tasks.find(layout, options.task, also_published=False)
     data = _ask(layout, options, "retry", {"task": known.task}, _MOVING_SECONDS)
-    return Answer(data, [printable(f"{data['task']}  {data['state']}")])
+    return Answer(data, [printable("  ".join([data["task"], data["state"], *([data["so"]] if "so" in data else [])]))])
 
 
 def reproduce(layout: Layout, options: argparse.Namespace) -> Answer:
@@ -134,12 +134,19 @@ def resume(layout: Layout, options: argparse.Namespace) -> Answer:
     return Answer(_ask(layout, options, "resume", {}), ["at work again"])
 
 
+def acknowledge(layout: Layout, options: argparse.Namespace) -> Answer:
+    """That records were lost has been seen."""
+    data = _ask(layout, options, "acknowledge", {})
+    return Answer(data, [printable(f"seen: {loss}") for loss in data["losses"]] or ["nothing was lost"])
+
+
 def read_relog(layout: Layout, options: argparse.Namespace) -> Answer:
     """The recovery log of the node, or a copy of one: its records, or whether it is whole.  It is only read."""
     folder = options.folder or layout.relog
+    named = options.folder is not None
     if options.action == "show":
-        return Answer(*relog.show(folder, options.last))
-    data, lines, problems = relog.verify(folder)
+        return Answer(*relog.show(folder, options.last, named=named))
+    data, lines, problems = relog.verify(folder, named=named)
     return Answer(data, lines, f"{folder}: {problems} problems" if problems else "")
 
 
@@ -165,5 +172,6 @@ VERBS: dict[str, Callable[[Layout, argparse.Namespace], Answer]] = {
     "reproduce": reproduce,
     "pause": pause,
     "resume": resume,
+    "acknowledge": acknowledge,
     "relog": read_relog,
 }

@@ -9,7 +9,7 @@ from ast3d.common.about import VERSION
 from ast3d.common.layout import Place, locate
 from ast3d.common.log import adopt_libraries, open_log
 from ast3d.shell import Shell
-from ast3d.startup import AlreadyRunningError, daemonize, give_memory_back, hold_lock
+from ast3d.startup import AlreadyRunningError, daemonize, give_memory_back, hold_lock, in_words, make_folders
 
 DESCRIPTION = """\
 Watch the task pools, process each frame that arrives, publish what was measured.
@@ -47,30 +47,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     place = locate(options.root, options.config)
     try:
-        place.layout.make()
+        said = make_folders(place.layout)
     except OSError as error:
-        print(f"ast3d: {error.filename}: {error.strerror}; give a --root that can be written", file=sys.stderr)
+        print(f"ast3d: {in_words(error)}", file=sys.stderr)
         return 1
     if not options.foreground:
-        return daemonize(lambda report: _serve(place, foreground=False, report=report))
+        for line in said:
+            print(f"ast3d: {line}", file=sys.stderr)
+        return daemonize(lambda report: _serve(place, said, foreground=False, report=report))
     problems: list[str] = []
-    _serve(place, foreground=True, report=problems.append)
+    _serve(place, said, foreground=True, report=problems.append)
     if any(problems):
         print(f"ast3d: {problems[0]}", file=sys.stderr)
         return 1
     return 0
 
 
-def _serve(place: Place, *, foreground: bool, report: Callable[[str], None]) -> None:
-    """Be the one ast3d until told to stop.  Reports an empty line when ready, or what was wrong."""
+def _serve(place: Place, said: list[str], *, foreground: bool, report: Callable[[str], None]) -> None:
+    """Be the one ast3d until told to stop.  Reports an empty line when ready, or what was wrong.
+
+    `said`: what is wrong with the folders, for the log.
+    """
     give_memory_back()
     try:
         hold_lock(place.layout.lock)
         log = open_log(place.layout.log_file, "INFO", "ast3d", stderr=foreground)
         adopt_libraries(log)
+        for line in said:
+            log.error("folder.problem", reason=line)
         shell = Shell(place, log, on_ready=lambda: report(""))
     except (AlreadyRunningError, OSError) as error:
-        report(str(error))
+        report(in_words(error) if isinstance(error, OSError) else str(error))
         return
     shell.run()
 

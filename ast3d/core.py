@@ -27,10 +27,14 @@ RETRY_SECONDS = 5.0  # until a relog that could not be written is tried again
 
 @dataclass(frozen=True)
 class Recovery:
-    """What was found in the relog: records folded, tasks they left, and what is wrong, a line each."""
+    """What was found in the relog: how many records were folded, and what is wrong, a line each.
+
+    `losses` are the problems by which something may be forgotten; a record that was never finished is none.
+    """
 
     records: int
     problems: tuple[str, ...]
+    losses: tuple[str, ...]
 
 
 class Core:
@@ -50,9 +54,10 @@ class Core:
     def recover(self) -> Recovery:
         """Fold the records of all earlier ast3d."""
         recovered = self._relog.recover()
-        first, problems = _beginning(recovered.entries), recovered.report.problems()
+        first, report = _beginning(recovered.entries), recovered.report
         if recovered.entries and first < recovered.entries[0].seq:
-            problems.append(f"the records {first} to {recovered.entries[0].seq - 1} are missing")
+            report = report.add_missing(first, recovered.entries[0].seq - 1)
+        losses = report.losses(first)
         folded = unknown = 0
         for entry in _let_go(recovered.entries):
             if entry.seq >= first:
@@ -63,9 +68,10 @@ class Core:
                     apply(self.state, record)
                     folded += 1
         if unknown:
-            problems.append(f"{unknown} records of another version of ast3d are not understood and left out")
+            losses.append(f"{unknown} records of another version of ast3d are not understood and left out")
         self._begin_walk()
-        return Recovery(folded, tuple(problems))
+        torn = [str(report.torn)] if report.torn else []
+        return Recovery(folded, (*losses, *torn), tuple(losses))
 
     def forget(self) -> None:
         """Begin anew, where what was recovered could not be folded: the pool and the products are enough."""
@@ -101,13 +107,20 @@ class Core:
         return now if self._walk is not None else due
 
     def commit(self, now: float) -> None:
-        """What has been taken is durable now; or the relog cannot be written, and the state says so."""
+        """What has been taken is durable now; or the relog cannot be written, and the state says so.
+
+        Where a segment was given up for it, what that one held is written again.
+        """
         try:
             self._relog.commit()
         except RelogError as error:
             self._broken, self._walk = True, None
             self._retry_at = now + RETRY_SECONDS
             self.take(i.RelogChanged(now, str(error)))
+        else:
+            if self._relog.given_up:
+                self._begin_walk()
+                self.take(i.RelogMoved(now, str(self._relog.given_up)))
 
     def close(self) -> None:
         """No more records."""
@@ -148,11 +161,12 @@ class Core:
         state = self.state
         totals = records.Totals(
             self._walk_first, state.boot_id, state.stopped, state.done, state.discarded, state.paused_until,
-            state.breaker, dict(state.causes), dict(state.torn),
+            state.breaker, dict(state.causes), dict(state.torn), state.losses,
         )  # fmt: skip
         self._append(totals, now)
+        walk = self._walk
         self.commit(now)
-        if not self._broken:
+        if self._walk is walk:  # neither given up nor begun again
             self._first, self._walk = self._walk_first, None
             self._relog.forget(self._first)
 

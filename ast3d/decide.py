@@ -7,6 +7,7 @@ porter, so a helper that comes back is asked anew for all that is open.
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import singledispatch
 
 from ast3d import attempts, effects, intake, records, starts
@@ -129,6 +130,17 @@ def _(given: i.RelogChanged, state: State) -> Iterator[Step]:
         yield effects.Log("ERROR", "relog.failed", {"reason": given.problem, "so": hint})
     else:
         yield effects.Log("INFO", "relog.healed")
+
+
+@_steps.register
+def _(given: i.RelogMoved, _state: State) -> Iterator[Step]:
+    so = "all that is known is written again, elsewhere"
+    yield effects.Log("ERROR", "relog.moved", {"reason": given.reason, "so": so})
+
+
+@_steps.register
+def _(given: i.RecordsLost, _state: State) -> Iterator[Step]:
+    yield records.Lost(given.reasons)
 
 
 @_steps.register
@@ -268,7 +280,12 @@ def _(given: i.Retry, state: State) -> Iterator[Step]:
         yield effects.Restore(given.task, given.request)
     elif task.phase == "FAILED":
         yield records.Hurried(given.now, task.id)
-        yield effects.Reply(given.request, {"task": task.id, "state": "READY"})
+        if state.breaker:
+            yield records.BreakerOpened(replace(state.breaker, probe_at=given.now))
+            so = f"one frame is tried first, for the machine failed three alike: {state.breaker.reason}"
+            yield effects.Reply(given.request, {"task": task.id, "state": "FAILED", "so": so})
+        else:
+            yield effects.Reply(given.request, {"task": task.id, "state": "READY"})
     else:
         yield effects.Reply(given.request, None, f"{task.id} is {task.phase}: there is nothing to retry")
 
@@ -287,3 +304,11 @@ def _(given: i.Resume, state: State) -> Iterator[Step]:
         yield records.Resumed()
         yield effects.Log("INFO", "daemon.resumed", {"reason": "an operator"})
     yield effects.Reply(given.request, {})
+
+
+@_steps.register
+def _(given: i.Acknowledge, state: State) -> Iterator[Step]:
+    if state.losses:
+        yield records.Acknowledged()
+        yield effects.Log("INFO", "relog.acknowledged", {"losses": len(state.losses)})
+    yield effects.Reply(given.request, {"losses": list(state.losses)})

@@ -86,6 +86,8 @@ class Desk:
                 self._asked_about(request, task, now)
             case "pause" if type(seconds) in {int, float} and 0 <= seconds <= LONGEST_PAUSE_SECONDS:
                 self._put(i.Pause(now, self._wait(request, now), float(seconds)))
+            case "acknowledge":
+                self._put(i.Acknowledge(now, self._wait(request, now)))
             case "resume":
                 self._put(i.Resume(now, self._wait(request, now)))
             case _:

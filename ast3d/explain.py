@@ -43,6 +43,8 @@ def _troubles(state: State) -> Iterator[str]:
     yield from state.pool_problems
     if state.relog_problem:
         yield f"what happens may be forgotten: {state.relog_problem}"
+    for loss in state.losses:
+        yield f"forgotten, counts may be too low, until `ast3ctl acknowledge`: {loss}"
     if state.breaker:
         yield f"three frames failed alike, one probe at a time: {state.breaker.reason}"
     if state.configuration_problem:
@@ -113,15 +115,18 @@ def _story(state: State, task: Task, now: float) -> Iterator[str]:
 def _what_next(state: State, task: Task, now: float) -> Iterator[str]:
     slots = f"{len(state.phases['RUNNING'])} of {state.policy.slots} workers are busy"
     if task.phase == "RUNNING":
-        yield f"Attempt {task.attempt} has run for {now - task.since:.1f} s, pid {task.pid}, stage {task.stage or '?'}."
+        stage = f", stage {task.stage}" if task.stage else ""
+        yield f"Attempt {task.attempt} has run for {now - task.since:.1f} s, pid {task.pid}{stage}."
         when, signal, reason = attempts.next_limit(task, state.policy)
         if signal:
             yield f"In {when - now:.0f} s it would get SIG{signal}: {reason}."
-    elif task.phase == "FAILED":
+    elif task.phase == "FAILED" and not state.breaker:
         yield f"It is tried again in {max(task.ready_at - now, 0):.0f} s ({slots}); `ast3ctl retry {task.id}` does it now."
     elif task.phase == "READY":
         ahead = list(state.phases["READY"]).index(task.id)
         yield f"It waits for {ahead} frames before it; {slots}."
+    elif task.phase == "FAILED":
+        yield f"It is tried again when the machine has processed a frame; {slots}."
     elif task.phase == "DONE":
         yield f"Its products are published under {task.night}; the frame is on its way to the archive."
     else:
@@ -129,7 +134,8 @@ def _what_next(state: State, task: Task, now: float) -> Iterator[str]:
     if task.suspect and task.phase == "FAILED":
         yield "It is suspected of bringing the machine down, so it runs last and alone."
     if state.breaker and task.phase in ("READY", "FAILED"):
-        wait = max(state.breaker.probe_at - now, 0)
-        yield f"The machine failed three frames alike ({state.breaker.reason}): one frame goes as a probe in {wait:.0f} s."
+        wait = f"goes as a probe in {max(state.breaker.probe_at - now, 0):.0f} s"
+        probe = "is at work as a probe" if state.phases["RUNNING"] else wait
+        yield f"The machine failed three frames alike ({state.breaker.reason}): one frame {probe}."
     if now < state.paused_until and task.phase in ("READY", "FAILED"):
         yield f"Nothing starts for another {state.paused_until - now:.0f} s: an operator paused ast3d."

@@ -12,6 +12,7 @@ from ast3d.state import State, Waiting, add, change, drop, put
 from ast3d.task import Task
 
 TORN_KEPT = 100  # frames that were discarded as incomplete and may grow on
+LOSSES_KEPT = 5
 CAUSES_KEPT = 20  # of failures that are the machine's, since a frame was processed
 
 
@@ -231,6 +232,16 @@ def _(_record: r.Resumed, state: State) -> None:
 
 
 @_apply.register
+def _(record: r.Lost, state: State) -> None:
+    state.losses = (*state.losses, *record.reasons)[-LOSSES_KEPT:]
+
+
+@_apply.register
+def _(_record: r.Acknowledged, state: State) -> None:
+    state.losses = ()
+
+
+@_apply.register
 def _(record: r.Kept, state: State) -> None:
     add(state, record.task)
 
@@ -240,7 +251,7 @@ def _(record: r.Totals, state: State) -> None:
     state.boot_id, state.stopped = record.boot_id, record.stopped
     state.done, state.discarded = record.done, record.discarded
     state.paused_until, state.breaker = record.paused_until, record.breaker
-    state.causes, state.torn = dict(record.causes), dict(record.torn)
+    state.causes, state.torn, state.losses = dict(record.causes), dict(record.torn), record.losses
 
 
 def _ensure(state: State, record: r.Done | r.Discarded) -> None:

@@ -39,6 +39,22 @@ class RelogChanged:
 
 
 @dataclass(frozen=True)
+class RelogMoved:
+    """A segment could not be written any more and was given up for another, for `reason`; nothing is lost by it."""
+
+    now: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class RecordsLost:
+    """At start: the relog does not tell all that it was told; `reasons` say what is missing, a line each."""
+
+    now: float
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ConfigurationRead:
     """At start and on SIGHUP.  `policy` is None where the file was refused and the old one stays."""
 
@@ -208,11 +224,21 @@ class Resume:
     request: int
 
 
+@dataclass(frozen=True)
+class Acknowledge:
+    """An operator: it has been seen that records were lost."""
+
+    now: float
+    request: int
+
+
 Input = (
     Tick
     | DaemonBegan
     | DaemonStops
     | RelogChanged
+    | RelogMoved
+    | RecordsLost
     | ConfigurationRead
     | HelperUp
     | HelperDown
@@ -230,4 +256,5 @@ Input = (
     | Retry
     | Pause
     | Resume
+    | Acknowledge
 )

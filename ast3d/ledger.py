@@ -53,6 +53,8 @@ class Account:
     def lost(self, folder: Path) -> "Account":
         """The account of a worker that ended without a word; `folder` is where it would have written."""
         reason = "the worker was killed, or ended without a word"
+        if not folder.is_dir():
+            reason = f"{folder}, where workers tell how they end, is no folder; start ast3d again: it makes one"
         with contextlib.suppress(OSError):
             if os.statvfs(folder).f_bavail == 0:
                 reason = f"no space left for what ast3d remembers in {folder}; make room"

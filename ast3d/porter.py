@@ -161,7 +161,7 @@ class Porter:
             clear(folder)
         except FileExistsError:
             return f"the pool holds another {escape(name)}; move that first"
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError) as error:
             return f"{task}: {one_line(error)}"
         return ""
 
@@ -229,11 +229,16 @@ def number(path: Path) -> int:
 
 
 def told(path: Path) -> dict[str, Any]:
-    """A why.json; OSError or ValueError."""
-    why = json.loads(path.read_bytes())
-    if not isinstance(why, dict):
-        raise ValueError(f"{path.name} is damaged")  # noqa: TRY004  as one that is cut off
-    return why
+    """A why.json that says where its frame came from; OSError or ValueError, either of which names the file."""
+    try:
+        why = json.loads(path.read_bytes())
+        names = [unescape(why["name"]), why["telescope"]]
+        whole = not any(name in {"", ".", ".."} or {"/", "\0"} & set(name) for name in names)
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{escape(str(path))} is damaged; move the frame that lies beside it into its pool by hand")
+    return dict(why)
 
 
 def tried_otherwise(path: Path, fingerprint: str) -> bool:

@@ -256,6 +256,18 @@ class RelogChanged:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """Records were lost, for these reasons; it is told until it is Acknowledged."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """An operator has seen what was lost."""
+
+
+@dataclass(frozen=True)
 class Kept:
     """A part of a snapshot: the task as it was when this was written."""
 
@@ -278,6 +290,7 @@ class Totals:
     breaker: Breaker | None
     causes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     torn: dict[str, tuple[str, int]] = field(default_factory=dict)
+    losses: tuple[str, ...] = ()
 
 
 Durable = (
@@ -300,6 +313,8 @@ Durable = (
     | Hurried
     | Paused
     | Resumed
+    | Lost
+    | Acknowledged
     | Kept
     | Totals
 )

@@ -91,8 +91,11 @@ class Shell:
         It is durable when this returns: the porter, which is started next, removes the accounts of workers that have ended.
         """
         try:
-            for problem in self.core.recover().problems:
+            found = self.core.recover()
+            for problem in found.problems:
                 self.log.error("relog.damaged", reason=problem)
+            if found.losses:
+                self.inputs.append(i.RecordsLost(boottime(), found.losses))
         except Exception:  # noqa: BLE001  a bug in what is folded at each start would keep ast3d from ever starting
             self.log.fatal("daemon.bug", trace=traceback.format_exc())
             self.core.forget()

@@ -60,6 +60,7 @@ class State:
     scanned: bool = False
     pool_problems: tuple[str, ...] = ()
     relog_problem: str = ""
+    losses: tuple[str, ...] = ()  # of records, that no operator has acknowledged
     paused_until: float = 0.0
     done: int = 0
     discarded: int = 0

@@ -286,7 +286,7 @@ def _turn_away(connection: socket.socket, reason: str) -> None:
 def _listen(path: Path) -> socket.socket:
     """A listening socket that takes the name `path` in one step; a file that is no socket is left alone."""
     if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
-        raise FileExistsError(f"{path} is in the way: it is not a socket")
+        raise FileExistsError(f"{path} is in the way: it is not a socket; move it away")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     new = path.with_name(f".{path.name}.{os.getpid()}")
     new.unlink(missing_ok=True)

@@ -175,7 +175,7 @@ def remove(path: Path) -> None:
 def one_line(error: Exception) -> str:
     """What went wrong and with which file, without a line break."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {escape(str(error.filename or ''))}"
+        return f"{error.strerror}: {escape(str(error.filename))}" if error.filename else error.strerror
     return " ".join(str(error).split())
 
 

@@ -3,6 +3,7 @@
 With `--root DIR` everything is below DIR; a site's configuration names the folders one by one.
 """
 
+import contextlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -58,14 +59,29 @@ class Layout:
         """The routine log."""
         return self.log / "ast3d.log"
 
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Those that a site can name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @property
+    def own(self) -> tuple[Path, ...]:
+        """Folders below them that are ast3d's alone and are made anew where they are missing."""
+        return (self.products / ".tmp", self.relog, self.state / "attempts", self.state / "templates")
+
     def make(self) -> None:
-        """Create the folders that are missing; OSError names the one that cannot be made."""
+        """Create the folders that are missing; OSError names the one that cannot be made.
+
+        That of the log may be missing afterwards: work goes on without it.
+        """
         if not self.run.exists():
             self.run.mkdir(parents=True)
             self.run.chmod(0o755)  # whatever the umask: everyone may ask at the control socket
-        for f in fields(self):
-            folder: Path = getattr(self, f.name)
-            folder.mkdir(parents=True, exist_ok=True)
+        for name, folder in self.folders.items():
+            if name != "log":
+                folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            self.log.mkdir(parents=True, exist_ok=True)
         (self.products / ".tmp").mkdir(exist_ok=True)
         (self.state / "attempts").mkdir(exist_ok=True)
 

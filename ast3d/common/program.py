@@ -34,4 +34,6 @@ def ended_by(number: int) -> str:
 def exited(what: str, status: int, said: str) -> str:
     """Why there are no products after an exit status; with the last line that was said, as a terminal survives it."""
     last = said.strip().rpartition("\n")[2]
+    if not last:
+        return f"{what} exited with status {status} and said nothing"
     return f"{what} exited with status {status}: {''.join(char if char.isprintable() else '?' for char in last)[:300]}"

@@ -143,6 +143,20 @@ def test_no_folder_and_an_empty_one(ctl, layout, tmp_path):
     assert ctl("relog", "show")[:2] == (0, "no records\n")
 
 
+@pytest.mark.parametrize("action", ["verify", "show"])
+def test_a_folder_that_was_named_and_holds_no_segment(ctl, tmp_path, action):
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "notes").touch()
+    words = f"ast3ctl: no segments in {tmp_path / 'copy'}: name a folder that holds files such as {FIRST}\n"
+    assert ctl("relog", action, str(tmp_path / "copy")) == (1, "", words)
+
+
+@pytest.mark.parametrize("action", ["verify", "show"])
+def test_a_segment_is_no_folder(ctl, relog, action):
+    words = f"ast3ctl: no relog to read: {relog / FIRST} is a file; name its folder, {relog}\n"
+    assert ctl("relog", action, str(relog / FIRST)) == (1, "", words)
+
+
 @pytest.mark.parametrize("argv", [(), ("mend",), ("show", "--last", "x"), ("verify", "--last", "1")])
 def test_wrong_calls(ctl, argv):
     code, out, err = ctl("relog", *argv)

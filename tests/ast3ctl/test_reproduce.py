@@ -152,6 +152,20 @@ def test_nothing_is_overwritten(node):
     node.fails(2, "is not a folder", "--out", "file")
 
 
+@pytest.mark.parametrize(
+    "folder", ["incoming/ast3-1", "products/a/b", "archive", "quarantine/ast3-1", "state", "log", "run"]
+)
+def test_nothing_is_made_in_the_daemons_folders(node, folder, monkeypatch):
+    node.discard()
+    root = node.layout.run.parent
+    node.fails(2, f"is in {root}/{folder.split('/')[0]}, which is ast3d's", "--out", str(root / folder / "again"))
+    (node.here / "link").symlink_to(root / folder.split("/")[0])
+    node.fails(2, "which is ast3d's; name a folder elsewhere with --out", "--out", "link/again")
+    assert not list(root.rglob("*again*"))
+    monkeypatch.chdir(root / folder.split("/")[0])
+    node.fails(2, "which is ast3d's")
+
+
 def test_what_is_not_as_it_was_is_said(node, tmp_path):
     template = tmp_path / "t.fits"
     template.write_bytes(b"another")
@@ -181,7 +195,7 @@ def test_a_published_frame(node):
 
 def test_a_published_frame_that_fails_now(node):
     node.publish("exit 1")
-    node.fails(1, "failed: pipeline.command /bin/sh exited with status 1: ; the attempt did not fail")
+    node.fails(1, "failed: pipeline.command /bin/sh exited with status 1 and said nothing; the attempt did not fail")
 
 
 def test_a_published_frame_that_is_not_in_the_archive(node):
@@ -208,14 +222,56 @@ def test_a_task_at_work(node, daemon):
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"name": "../../etc/passwd"}, {"name": ".."}, {"command": "rm -rf"}, {"command": [1]}, {"template": 3}, {"frame": []}],
+    ("changes", "words"),
+    [
+        ({"name": "../../etc/passwd"}, "its field name is '../../etc/passwd', which is no name of a file"),
+        ({"name": ".."}, "its field name is '..', which"),
+        ({"name": "a\0"}, "its field name is 'a\\x00', which no path or command can hold"),
+        ({"name": "\ud800"}, "its field name is '\\ud800', which no path or command can hold"),
+        ({"name": None}, "its field name is missing"),
+        ({"command": "rm -rf"}, "its field command is a text and must be a list"),
+        ({"command": [1]}, "its field command is or holds a number where a text must be"),
+        ({"command": ["a", "b\0"]}, "its field command is 'b\\x00', which"),
+        ({"environment": {"A": 1}}, "its field environment.A is or holds a number"),
+        ({"template": 3}, "its field template is a number and must be an object"),
+        ({"template": {}}, "its field template.path is missing"),
+        ({"frame": []}, "its field frame is a list and must be an object"),
+        ({"frame": {"sha256": 1}}, "its field frame.sha256 is or holds a number"),
+        ({"attempt": "1"}, "its field attempt is a text and must be a number"),
+    ],
 )
-def test_a_damaged_order_is_one_line(node, changes):
-    node.discard(**changes)
-    node.fails(1, "is damaged or incomplete")
-    (node.folder / "order.json").write_text('{"task": ')
-    node.fails(1, "is damaged or incomplete")
+def test_a_damaged_order_is_one_line_that_names_file_and_field(node, changes, words):
+    node.discard()
+    order = node.folder / "order.json"
+    order.write_text(json.dumps(json.loads(order.read_text()) | changes))
+    node.fails(1, f"{order} is damaged or incomplete: {words}")
+    for text, found in (('{"task": ', "it is no JSON"), ("[" * 100_000, "it is no JSON"), ("3", "it is no JSON object")):
+        order.write_text(text)
+        node.fails(1, f"{order} is damaged or incomplete: {found}; the attempt cannot be run again")
+
+
+@pytest.mark.parametrize("attempts", [3, "x", ["x"], {"a": 1}, [{}]])
+def test_a_reason_that_is_damaged_keeps_nobody_from_the_attempt(node, attempts):
+    node.discard()
+    (node.folder / "why.json").write_text(json.dumps({"attempts": attempts}))
+    node.fails(1, "bad.fits; the attempt did not fail")
+
+
+def test_a_damaged_manifest_is_one_line_that_names_file_and_field(node):
+    node.publish(":")
+    (manifest,) = node.layout.products.glob("*/*/*/manifest.json")
+    facts = json.loads(manifest.read_text())
+    for changes, words in (
+        ({"night": 3}, "its field night is or holds a number"),
+        ({"pipeline": "other"}, "its field pipeline is a text and must be a list"),
+        ({"configuration": {}}, "its field configuration.photometry is missing"),
+        ({"name": "a%2Fb"}, "its field name is 'a/b', which is no name of a file"),
+        ({"name": "a%00"}, "its field name is 'a\\x00', which is no name of a file"),
+    ):
+        manifest.write_text(json.dumps(facts | changes))
+        node.fails(1, f"{manifest} is damaged or incomplete: {words}")
+    manifest.write_text("{")
+    node.fails(1, f"{manifest} is damaged or incomplete: it is no JSON")
 
 
 def test_why_names_the_command(node, ctl):

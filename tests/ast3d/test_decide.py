@@ -465,6 +465,25 @@ def test_a_machine_that_fails_three_frames_alike_is_probed_with_one_at_a_time():
     assert len(starts(doings)) == POLICY.slots
 
 
+def test_a_retry_while_the_breaker_is_open_sends_a_probe_at_once_and_says_so():
+    node = Node()
+    running = [node.accept("a.fits"), node.accept("b.fits")]
+    sighted(node, entry_of("c.fits"), "renamed")
+    node.give(i.Identified(node.now, entry_of("c.fits"), "c.fits-id", ""))
+    while not node.state.breaker:
+        running += starts(node.end(running.pop(0), blame="environment", reason="no space"))
+    assert starts(node.give()) == []
+    story = explain.why(node.state, "a.fits-id", node.now)["story"]
+    assert [line for line in story if "as a probe in" in line]
+    assert not [line for line in story if "in 0 s" in line]
+    doings = node.give(i.Retry(node.now, 5, "a.fits-id"))
+    (reply,) = [doing for doing in doings if isinstance(doing, effects.Reply)]
+    assert "no space" in reply.result["so"]
+    assert len(starts(doings)) == 1
+    story = explain.why(node.state, "b.fits-id", node.now)["story"]
+    assert [line for line in story if "is at work as a probe" in line]
+
+
 def test_an_open_breaker_does_not_probe_the_same_frames_for_ever():
     node = Node()
     bad = {"a.fits-id", "b.fits-id", "c.fits-id"}

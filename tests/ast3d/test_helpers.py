@@ -431,6 +431,24 @@ def test_restore_never_replaces_and_knows_what_it_does_not_have(porter, pool):
     assert "no task none" in porter.wait_for("restored")["problem"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "[" * 100_000, "{}", '{"name": "a"}', '{"name": 3, "telescope": "t"}',
+     '{"name": "a", "telescope": ["t"]}', '{"name": "%2E%2E%2Fa", "telescope": "t"}',
+     '{"name": "a%00", "telescope": "t"}', '{"name": "a", "telescope": ".."}'],
+)  # fmt: skip
+def test_a_damaged_note_of_a_discarded_frame_is_named_and_hurts_nobody(porter, pool, tmp_path, text):
+    order = put(pool)
+    quarantine(porter, order)
+    why = tmp_path / "quarantine" / "t" / order["task"] / "why.json"
+    why.write_text(text)
+    porter.tell(reconsider={})
+    porter.tell(restore={"task": order["task"], "request": 7})
+    problem = f"{order['task']}: {why} is damaged; move the frame that lies beside it into its pool by hand"
+    assert porter.wait_for("restored") == {"task": order["task"], "request": 7, "problem": problem}
+    assert why.with_name(f"{order['task']}.fits").exists()
+
+
 def test_a_fifo_goes_to_quarantine_as_it_is(porter, pool, tmp_path):
     os.mkfifo(pool / "f.fits")
     task = frame_id(Entry(Place("t", "f.fits"), 0, 1), None)

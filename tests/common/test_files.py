@@ -260,3 +260,9 @@ class TestMoveByLink:
         with pytest.raises(OSError, match="only regular files"):
             files.move_by_link(tmp_path / "fifo", elsewhere / "fifo")
         assert (tmp_path / "fifo").exists()
+
+
+def test_an_error_is_one_line_with_its_file_where_it_has_one():
+    assert files.one_line(OSError(errno.ENOSPC, "No space left on device", "/a b")) == "No space left on device: /a%20b"
+    assert files.one_line(OSError(errno.ENOSPC, "No space left on device")) == "No space left on device"
+    assert files.one_line(ValueError("two\nlines")) == "two lines"

@@ -23,6 +23,7 @@ LIMIT_SECONDS = 400
 PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0")
 TESTS = (
     "tests/ast3d/test_core.py",
+    "tests/ast3d/test_tampering.py",
     "tests/ast3d/test_codec.py",
     "tests/ast3d/test_decide.py",
     "tests/common/test_files.py",

@@ -31,6 +31,7 @@ def view(state: State) -> dict[str, Any]:
         "breaker": state.breaker,
         "causes": state.causes,
         "torn": state.torn,
+        "losses": state.losses,
         "boot_id": state.boot_id,
         "stopped": state.stopped,
     }

@@ -66,7 +66,8 @@ class Node:
         relog.books = world.books
         self.core = WatchedCore(relog)
         self.inputs = [i.ConfigurationRead(world.boottime, world.policy, "")]
-        self.core.recover()
+        if losses := self.core.recover().losses:
+            self.inputs.append(i.RecordsLost(world.boottime, losses))
         self.known = self.core.state
         self.count_cuts()
         self.inputs.append(i.DaemonBegan(world.boottime, world.boot_id))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+BIN = Path(sys.executable).parent
 QUICK = "pool: {settle_seconds: 0.3, scan_seconds: 0.5}\n"
 EAGER = (
     "worker: {slots: 2, attempts: 1, backoff_seconds: 0.1, backoff_limit_seconds: 0.2, soft_seconds: %s, hard_seconds: %s}\n"
@@ -94,6 +95,59 @@ def test_a_folder_that_is_removed_blames_no_frame(node, lost):
     (one.root / lost).mkdir(exist_ok=True)
     one.settled(1)
     assert one.discarded() == []
+
+
+def test_files_in_place_of_its_own_folders_are_moved_aside_at_the_start_and_said(node):
+    one = node(config(), start=False)
+    (one.root / "state").mkdir()
+    (one.root / "products").mkdir()
+    own = ("state/attempts", "state/relog", "state/templates", "products/.tmp")
+    for name in own:
+        (one.root / name).write_text(name)
+    one.start()
+    drop(one)
+    one.settled(1)
+    for name in own:
+        (aside,) = one.root.glob(f"{name}.aside-*")
+        assert aside.read_text() == name
+        assert f'ERROR ast3d folder.problem reason="{one.root / name} was a file, and must be a folder' in one.log()
+    one.stop()
+    assert one.log().count("folder.problem") == len(own)
+
+
+def test_a_file_in_place_of_the_folder_of_accounts_is_named_and_blames_no_frame(node):
+    one = node(config())
+    attempts = one.root / "state" / "attempts"
+    attempts.rmdir()
+    attempts.touch()
+    drop(one)
+    one.wait(lambda: failed(one), "failed")
+    assert f"{attempts}, where workers tell how they end, is no folder; start ast3d again" in one.log()
+    one.stop()
+    one.start()
+    one.settled(1)
+    assert one.discarded() == []
+
+
+def test_without_a_folder_for_its_log_it_works_and_says_so(node):
+    one = node(config(), start=False)
+    (one.root / "log").touch()
+    words = (
+        f"ast3d: {one.root}/log is a file, and must be a folder: move it away; until there is a folder, no log is written\n"
+    )
+    started = subprocess.run([BIN / "ast3d", "--root", one.root], capture_output=True, text=True, timeout=60)
+    try:
+        assert (started.returncode, started.stderr) == (0, words)
+        drop(one)
+        one.settled(1)
+        (one.root / "log").unlink()
+        (one.root / "log").mkdir()
+        drop(one, "b.fits", b"b")
+        one.settled(2)
+        one.wait(lambda: "log.dropped" in one.log(), "logging again")
+    finally:
+        os.kill(one.status()["pid"], signal.SIGTERM)
+        one.wait(lambda: one.status()["state"] == "STOPPED", "stopped")
 
 
 def test_work_that_is_killed_from_outside_is_tried_again_and_blames_no_frame(node):

@@ -18,7 +18,7 @@ class Disk(Protocol):
     """A folder; names are those of files in it."""
 
     def names(self) -> list[str]:
-        """What is in the folder."""
+        """The regular files in the folder; what else lies there is nobody's."""
 
     def read(self, name: str) -> bytes:
         """The whole file; bytes that the disk cannot read come as something that is no record."""
@@ -33,7 +33,7 @@ class Disk(Protocol):
         """All of it, or an error."""
 
     def sync(self, handle: int) -> None:
-        """What was written is durable; after an error nothing is known of any of it, now or later."""
+        """What was written is durable, in the file that has its name; after an error nothing is known of any of it."""
 
     def close(self, handle: int) -> None:
         """The handle is of no use any more, whatever is raised."""
@@ -56,10 +56,12 @@ class OsDisk:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._opened: dict[int, tuple[str, int]] = {}  # handle -> name and size
 
     def names(self) -> list[str]:
         try:
-            return os.listdir(self._folder)
+            with os.scandir(self._folder) as entries:
+                return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
         except FileNotFoundError:
             return []
 
@@ -87,7 +89,9 @@ class OsDisk:
             os.close(fd)
 
     def open(self, name: str) -> int:
-        return os.open(self._folder / name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        handle = os.open(self._folder / name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._opened[handle] = name, os.fstat(handle).st_size
+        return handle
 
     def write(self, handle: int, offset: int, data: bytes) -> None:
         while data:
@@ -96,12 +100,20 @@ class OsDisk:
 
     def sync(self, handle: int) -> None:
         os.fdatasync(handle)
+        name, size = self._opened[handle]
+        ours, named = os.fstat(handle), (self._folder / name).lstat()
+        if (ours.st_dev, ours.st_ino, ours.st_size) != (named.st_dev, named.st_ino, size):
+            raise OSError(errno.ESTALE, "somebody replaced or cut it")
 
     def close(self, handle: int) -> None:
+        del self._opened[handle]
         os.close(handle)
 
     def rename(self, old: str, new: str) -> None:
         (self._folder / old).rename(self._folder / new)
+        for handle, (name, size) in self._opened.items():
+            if name == old:
+                self._opened[handle] = new, size
 
     def copy(self, old: str, new: str) -> None:
         write_durable(self._folder / new, self.read(old))

@@ -6,14 +6,18 @@ acknowledged: those that were being written when the power failed, and, where th
 as it could hold.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ast3d.common.relog.disk import Disk
 from ast3d.common.relog.frames import HEADER_BYTES, Entry
 from ast3d.common.relog.segment import Damage, Segment, read_segment, segment_number
 
 SEGMENT_BYTES = 4 << 20
+_BROKEN = ".broken"
+_KEPT_BROKEN = 2
+_MOST_SEGMENTS = 10**9  # thirty years of one a second: a file whose name says more, and that says nothing, never was one
 
 Range = tuple[int, int]  # sequence numbers, both inclusive
 
@@ -23,6 +27,7 @@ class Report:
     """What was read, and what an operator should know: ranges of records that are missing, damaged places.
 
     `torn`: where the log ends in a record that was never finished, as at a power cut; nothing acknowledged is lost by it.
+    `guessed`: the ranges from this number on are what may be missing, at most; 0 where all that is known.
     """
 
     segments: int
@@ -30,11 +35,24 @@ class Report:
     missing: tuple[Range, ...] = ()
     damaged: tuple[Damage, ...] = ()
     torn: Damage | None = None
+    guessed: int = 0
+
+    def losses(self, first: int = 1) -> list[str]:
+        """What is missing from the record `first` on and what is damaged, one line each."""
+        return [*(self._range(a, b) for a, b in self.missing if b >= first), *map(str, self.damaged)]
 
     def problems(self) -> list[str]:
         """One line each; none when all is well."""
-        missing = [f"record {a} is missing" if a == b else f"records {a} to {b} are missing" for a, b in self.missing]
-        return [*missing, *map(str, self.damaged), *([str(self.torn)] if self.torn else [])]
+        return [*self.losses(), *([str(self.torn)] if self.torn else [])]
+
+    def add_missing(self, begin: int, end: int) -> "Report":
+        """The same, with a range more."""
+        return replace(self, missing=tuple(_merge([*self.missing, (begin, end)])))
+
+    def _range(self, begin: int, end: int) -> str:
+        if 0 < self.guessed <= begin:
+            return f"records from {begin} on may be missing, {end - begin + 1} at most"
+        return f"record {begin} is missing" if begin == end else f"records {begin} to {end} are missing"
 
 
 @dataclass(frozen=True)
@@ -60,8 +78,27 @@ def read(disk: Disk, segment_bytes: int = SEGMENT_BYTES) -> Reading:
         damage = Damage(".", 0, f"the folder cannot be read: {error.strerror}")
         return Reading([], Report(0, 0, damaged=(damage,)), [], problem=error)
     segments = [_read_one(disk, name) for name in sorted(names) if segment_number(name) is not None]
+    segments = [segment for segment in segments if segment.head or segment.named <= _MOST_SEGMENTS]
     segments.sort(key=lambda segment: segment.number)
     return _together(segments, max([segment_bytes, *(segment.bytes for segment in segments)]) // HEADER_BYTES)
+
+
+def keep_damaged(disk: Disk, segments: list[Segment]) -> Iterator[Damage]:
+    """Copies of the damaged segments, the last two of all that ever were; it tells where none could be made."""
+    names: set[str] = set()
+    with contextlib.suppress(OSError):
+        names.update(name for name in disk.names() if name.endswith(_BROKEN))
+    damaged = {segment.name + _BROKEN for segment in segments if segment.damaged}
+    kept = sorted(names | damaged)[-_KEPT_BROKEN:]
+    for name in [name for name in kept if name not in names]:
+        original = name.removesuffix(_BROKEN)
+        try:
+            disk.copy(original, name)
+        except OSError as error:
+            yield Damage(original, 0, f"no copy could be kept: {error.strerror}")
+    for name in names.difference(kept):
+        with contextlib.suppress(OSError):
+            disk.remove(name)
 
 
 def _read_one(disk: Disk, name: str) -> Segment:
@@ -73,7 +110,7 @@ def _read_one(disk: Disk, name: str) -> Segment:
 
 def _together(segments: list[Segment], capacity: int) -> Reading:
     found = {entry.seq: entry for segment in segments for entry in segment.entries}
-    promised, top = _promised(segments, capacity)
+    promised, top, guessed = _promised(segments, capacity)
     missing = tuple(_subtract(_merge(promised), _runs(sorted(found))))
     begun = [segment.head.first for segment in segments if segment.head]
     report = Report(
@@ -82,12 +119,16 @@ def _together(segments: list[Segment], capacity: int) -> Reading:
         missing,
         tuple(damage for segment in segments for damage in segment.damaged),
         segments[-1].torn if segments else None,
+        guessed,
     )
     return Reading([found[seq] for seq in sorted(found)], report, segments, top, max([top + 1, *begun]))
 
 
-def _promised(segments: list[Segment], capacity: int) -> tuple[list[Range], int]:
-    """The ranges that should be there, and their end; without a head a segment may have held `capacity` records."""
+def _promised(segments: list[Segment], capacity: int) -> tuple[list[Range], int, int]:
+    """-> the ranges that should be there, their end, and where the guesses among them begin, or 0.
+
+    Without a head a segment may have held `capacity` records.
+    """
     promised: list[Range] = []
     top = 0
     lost = 0  # segments of which it is not known where they end
@@ -107,8 +148,8 @@ def _promised(segments: list[Segment], capacity: int) -> tuple[list[Range], int]
         if not seen:  # nothing says where it began: the segments before it may all have been full
             end = max(end, segments[-1].number * capacity)
         promised.append((top + 1, end))
-        top = end
-    return promised, top
+        return promised, end, top + 1
+    return promised, top, 0
 
 
 def _merge(ranges: Iterable[Range]) -> Iterator[Range]:

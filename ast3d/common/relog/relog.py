@@ -33,15 +33,13 @@ from ast3d.common.relog.segment import (
 __all__ = ["Entry", "Recovered", "Relog", "RelogError", "Report"]
 
 _SPARE = "spare"
-_BROKEN = ".broken"
-_KEPT_BROKEN = 2
 
 
 class RelogError(Exception):
     """The log could not be written, neither in one segment nor in another."""
 
-    def __init__(self, number: int, path: str, what: str) -> None:
-        super().__init__(f"cannot {what} {path}: {os.strerror(number)}")
+    def __init__(self, number: int, path: str, what: str, reason: str = "") -> None:
+        super().__init__(f"cannot {what} {path}: {reason or os.strerror(number)}")
         self.errno = number
         self.path = path
         self.what = what
@@ -88,6 +86,7 @@ class Relog:
         boot_bytes(boot_id)
         self.syncs = 0
         self.next_seq = 1
+        self.given_up: RelogError | None = None
         self._disk = disk
         self._boot_id = boot_id
         self._segment_bytes = segment_bytes
@@ -107,7 +106,7 @@ class Relog:
     def recover(self) -> Recovered:
         """Everything that can be read; never raises.  A copy of what is damaged is kept, of the last two segments."""
         reading = self._read()
-        damaged = [*reading.report.damaged, *self._settle(reading), *self._keep_broken(reading)]
+        damaged = [*reading.report.damaged, *self._settle(reading), *recovery.keep_damaged(self._disk, reading.segments)]
         return Recovered(reading.entries, dataclasses.replace(reading.report, damaged=tuple(damaged)))
 
     def append(self, kind: str, version: int, payload: bytes, now: float) -> int:
@@ -122,12 +121,17 @@ class Relog:
         return seq
 
     def commit(self) -> None:
-        """Everything appended is durable, or a RelogError says why it is given up."""
+        """Everything appended is durable, or a RelogError says why it is given up.
+
+        Where the segment in use had to be given up for that, `given_up` says why: its records may go with it.
+        """
+        self.given_up = None
         if not self._pending:
             return
         try:
             self._write_pending()
-        except RelogError:
+        except RelogError as error:
+            self.given_up = error if self._segment else None
             self._seal(reusable=False)
             try:
                 self._write_pending()
@@ -200,23 +204,6 @@ class Relog:
             except (OSError, RelogError) as error:
                 yield Damage(name, 0, f"its last records may not be durable: {error}")
 
-    def _keep_broken(self, reading: recovery.Reading) -> Iterator[Damage]:
-        """Copies of the damaged segments, the last two of all that ever were; it tells where none could be made."""
-        names: set[str] = set()
-        with contextlib.suppress(OSError):
-            names.update(name for name in self._disk.names() if name.endswith(_BROKEN))
-        damaged = {segment.name + _BROKEN for segment in reading.segments if segment.damaged}
-        kept = sorted(names | damaged)[-_KEPT_BROKEN:]
-        for name in [name for name in kept if name not in names]:
-            original = name.removesuffix(_BROKEN)
-            try:
-                self._disk.copy(original, name)
-            except OSError as error:
-                yield Damage(original, 0, f"no copy could be kept: {error.strerror}")
-        for name in names.difference(kept):
-            with contextlib.suppress(OSError):
-                self._disk.remove(name)
-
     def _write_pending(self) -> None:
         while self._pending:
             segment = self._segment
@@ -257,11 +244,8 @@ class Relog:
         number, self._number = self._number, self._number + 1
         first = self._pending[0].seq if self._pending else self.next_seq
         head = Head(number, size, first, self._durable, self._durable, os.urandom(16))
-        ready, self._spare = self._spare and size == self._segment_bytes, False
         with _doing("create", _SPARE):
-            if not ready:
-                self._disk.create(_SPARE, size)
-            handle = self._disk.open(_SPARE)
+            handle = self._open_spare(size)
         try:
             self._begin(handle, head)
         except RelogError:
@@ -272,6 +256,14 @@ class Relog:
         with _doing("sync the folder of", segment_name(number)):
             self._disk.sync_folder()
         return self._segment
+
+    def _open_spare(self, size: int) -> int:
+        ready, self._spare = self._spare and size == self._segment_bytes, False
+        if ready:
+            with contextlib.suppress(FileNotFoundError):  # somebody has removed it
+                return self._disk.open(_SPARE)
+        self._disk.create(_SPARE, size)
+        return self._disk.open(_SPARE)
 
     def _begin(self, handle: int, head: Head) -> None:
         with _doing("write", _SPARE):
@@ -316,4 +308,4 @@ def _doing(what: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RelogError(error.errno or errno.EIO, path, what) from error
+        raise RelogError(error.errno or errno.EIO, path, what, error.strerror or "") from error

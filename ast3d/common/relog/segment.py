@@ -23,7 +23,7 @@ _FORMAT = 1
 _HEAD = struct.Struct("<8sQQQQQQ16s")
 _COPIES = tuple(range(0, HEAD_BYTES, SECTOR))
 _PAIRS = ((1 * SECTOR, 2 * SECTOR), (3 * SECTOR, 4 * SECTOR), (5 * SECTOR, 6 * SECTOR))
-_NAME = re.compile(r"([0-9]{10,15})\.relog")
+_NAME = re.compile(r"([0-9]{10})\.relog")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,112 @@
+"""What stands in the way of ast3d's folders: moved aside where they are its own, else named in one line."""
+
+import pytest
+
+from ast3d import cli
+from ast3d.common import files
+from ast3d.common.layout import Layout
+from ast3d.startup import hold_lock, in_words, make_folders
+
+NAMED = ("incoming", "templates", "products", "archive", "quarantine", "state", "run")
+OWN = ("state/attempts", "state/relog", "state/templates", "products/.tmp")
+
+
+def refused(root, capsys) -> str:
+    """What the command says that does not start."""
+    assert cli.main(["--root", str(root)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    return err
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_file_in_place_of_a_folder_that_a_site_names(tmp_path, capsys, name):
+    (tmp_path / name).write_text("precious")
+    assert refused(tmp_path, capsys) == f"ast3d: {tmp_path / name} is a file, and must be a folder: move it away\n"
+    assert (tmp_path / name).read_text() == "precious"
+
+
+def test_a_root_that_is_a_file(tmp_path, capsys):
+    (tmp_path / "root").touch()
+    assert f"{tmp_path}/root is a file, and must be a folder" in refused(tmp_path / "root", capsys)
+    assert f"{tmp_path}/root is a file, and must be a folder" in refused(tmp_path / "root" / "below", capsys)
+
+
+@pytest.mark.parametrize("name", ["products", "state/attempts", "products/.tmp"])
+def test_a_link_to_a_disk_that_is_not_there_is_left(tmp_path, capsys, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(tmp_path / "not-mounted")
+    assert f"{path} is a link that leads to no folder, and must be a folder: correct or" in refused(tmp_path, capsys)
+    assert path.is_symlink()
+
+
+def test_a_folder_in_place_of_the_lock(tmp_path, capsys):
+    (tmp_path / "state" / "ast3d.lock").mkdir(parents=True)
+    assert cli.main(["--root", str(tmp_path), "--foreground"]) == 1
+    assert capsys.readouterr().err == f"ast3d: {tmp_path}/state/ast3d.lock is a folder, and must be a file: move it away\n"
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_file_in_place_of_its_own_folder_is_moved_aside(tmp_path, name):
+    layout = Layout.under(tmp_path)
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text("whatever")
+    (said,) = make_folders(layout)
+    (aside,) = tmp_path.glob(f"{name}.aside-*")
+    assert said == f"{tmp_path / name} was a file, and must be a folder: the file is {aside} now"
+    assert aside.read_text() == "whatever"
+    assert make_folders(layout) == []
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_folders_and_what_they_hold_stay(tmp_path, name):
+    (tmp_path / name).mkdir(parents=True)
+    (tmp_path / name / "held").touch()
+    assert make_folders(Layout.under(tmp_path)) == []
+    assert (tmp_path / name / "held").exists()
+
+
+def test_a_folder_that_another_ast3d_has_just_made_is_not_moved(tmp_path, monkeypatch):
+    """Seen as a file, and a folder by the time that it would be moved."""
+    attempts = tmp_path / "state" / "attempts"
+    attempts.parent.mkdir()
+    attempts.touch()
+
+    def late(source, target):
+        attempts.unlink()
+        attempts.mkdir()
+        (attempts / "account.json").touch()
+        files.move_by_link(source, target)
+
+    monkeypatch.setattr("ast3d.startup.move_by_link", late)
+    assert make_folders(Layout.under(tmp_path)) == []
+    assert [path.name for path in attempts.parent.iterdir()] == ["attempts"]
+    assert (attempts / "account.json").exists()
+
+
+def test_a_file_that_cannot_be_moved_aside_is_named(tmp_path, capsys, monkeypatch):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "attempts").touch()
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted", "x")
+
+    monkeypatch.setattr("ast3d.startup.move_by_link", refuse)
+    assert f"{tmp_path}/state/attempts is a file, and must be a folder: move it away" in refused(tmp_path, capsys)
+
+
+def test_a_log_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "log").touch()
+    (said,) = make_folders(Layout.under(tmp_path))
+    assert (
+        said == f"{tmp_path}/log is a file, and must be a folder: move it away; until there is a folder, no log is written"
+    )
+    assert (tmp_path / "run").is_dir()
+
+
+def test_other_errors_name_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        hold_lock(tmp_path / "none" / "lock")
+    assert in_words(caught.value) == f"{tmp_path}/none/lock: No such file or directory; give a --root that can be written"
+    assert in_words(OSError("AF_UNIX path too long")) == "AF_UNIX path too long"

@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NIGHT ?= build/night
 
-.PHONY: help setup run test lint unit simulate bench mutants clean
+.PHONY: help setup run test lint unit simulate bench mutants soak bench-protection clean
 
 help:             ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 24
@@ -42,6 +42,14 @@ bench: setup      ## the times, rates and sizes among them
 
 mutants: setup    ## bugs made on purpose, each of which a test must notice
 	tests/mutants/run
+
+soak: setup       ## does anything stay down, long: kills, hangs, starved disks and CPUs, crashes at the start, cron
+	@tests/install-tools
+	$(BIN)/python -m bench.protection
+
+bench-protection: setup  ## the same with small n
+	@tests/install-tools
+	$(BIN)/python -m bench.protection --short
 
 lint: setup       ## ruff and mypy
 	$(BIN)/ruff check .

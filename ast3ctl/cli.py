@@ -9,10 +9,11 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from ast3ctl import tail
+from ast3ctl import install, tail
 from ast3ctl.problem import WORK_FAILED, WRONG_CALL, ProblemError
 from ast3ctl.verbs import VERBS
 from ast3ctl.words import printable
@@ -28,6 +29,8 @@ examples:
   ast3ctl reproduce kb13475_0030     run its last attempt again by hand, with all that it was given
   ast3ctl pause --for 30m            no new work for half an hour
   ast3ctl tail --level ERROR         what went wrong last
+  ast3ctl stop --drain               no new work; end ast3d and protectd when the workers have ended
+  ast3ctl start                      and on again
   ast3ctl relog verify               is the recovery log whole?
   ast3ctl --root ~/night status      a node that lives below one folder (ast3d --root ~/night)
 """
@@ -104,12 +107,29 @@ def parser() -> argparse.ArgumentParser:
     )
     verb("resume", "end a pause")
     verb("acknowledge", "that records were lost has been seen: `status` tells it no longer")
+    _power(verb)
+    for name, words in install.DESCRIPTION.items():
+        install.add_arguments(verb(name, words))
     end = verb("tail", "the end of the routine log; works without the daemon")
     end.add_argument("--lines", type=line_count, default=20, metavar="N", help="so many (default: 20)")
     end.add_argument("--level", choices=LEVELS, default="DEBUG", help="at least so important (default: DEBUG, all)")
     end.add_argument("--follow", action="store_true", help="go on as lines are written, until Ctrl-C")
     _relog(verb("relog", "the recovery log: what ast3d remembers; it is only read, and works without the daemon"))
     return top
+
+
+def _power(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    off = verb("stop", "end ast3d and protectd; they stay ended until the machine boots or they are started on purpose")
+    modes = off.add_mutually_exclusive_group()
+    for mode, words in (
+        ("drain", "start no new work, and end when the workers have ended"),
+        ("kill", "end the workers too (SIGTERM, and SIGKILL after 5 s); their frames are tried again"),
+    ):
+        modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=words)
+    off.set_defaults(mode="now")
+    verb("start", "start ast3d, and with it protectd, after a stop or where they do not run")
+    check = verb("ensure", "start what does not run and end what hangs, unless it was stopped on purpose; cron does this")
+    check.add_argument("--bin", metavar="DIR", help="where the programs ast3d and protectd are (default: as they ran last)")
 
 
 def _relog(verb: argparse.ArgumentParser) -> None:
@@ -159,6 +179,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.verb == "tail":
         _tail(layout, options)
         return 0
+    if options.verb in {"install", "uninstall"}:
+        return install.run(options)
     answer = VERBS[options.verb](layout, options)
     for line in [json.dumps(answer.data)] if options.json else answer.lines:
         print(line)

@@ -1,6 +1,5 @@
 """The end of the routine log, from the file itself: it can be read when the daemon is dead."""
 
-import dataclasses
 import json
 import os
 import time
@@ -53,7 +52,7 @@ def follow(path: Path, start: int, level: str) -> Iterator[str]:
 def as_json(line: str) -> str:
     """The line as one JSON object; one that is no event (a torn one) has the key `text` only."""
     event = parse(line)
-    return json.dumps(dataclasses.asdict(event) if event else {"text": line})
+    return json.dumps(event._asdict() if event else {"text": line})
 
 
 def _last_lines(fd: int, count: int, level: str) -> tuple[list[str], int]:

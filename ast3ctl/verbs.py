@@ -2,28 +2,21 @@
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-from ast3ctl import disk, relog, tasks
+from ast3ctl import disk, ensure, power, relog, tasks
+from ast3ctl.answer import Answer
 from ast3ctl.problem import ProblemError
 from ast3ctl.story import story
 from ast3ctl.words import duration, printable, table
 from ast3d.common.about import VERSION
+from ast3d.common.clock import boot_id
 from ast3d.common.control_client import ControlError, NoAnswerError, NotRunningError, call
 from ast3d.common.layout import Layout
+from protectd.files import is_stopped
 
 _SHOWN_ROWS = 50
 _MOVING_SECONDS = 60.0  # a frame may be copied between disks before the daemon answers
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The result as JSON and as lines; `problem` is what stderr says where the work failed, with exit code 1."""
-
-    data: Any
-    lines: list[str] = field(default_factory=list)
-    problem: str = ""
 
 
 def status(layout: Layout, options: argparse.Namespace) -> Answer:
@@ -31,7 +24,7 @@ def status(layout: Layout, options: argparse.Namespace) -> Answer:
     try:
         data = call(layout.control_socket, "status")
     except NotRunningError as error:
-        return _no_status("STOPPED", _not_running(error, options))
+        return _no_status("STOPPED", _not_running(error, layout, options))
     except NoAnswerError as error:
         return _no_status("DEGRADED", f"ast3d gives {error}; `ast3ctl tail` shows what it did last")
     except ControlError as error:
@@ -68,7 +61,7 @@ def list_tasks(layout: Layout, options: argparse.Namespace) -> Answer:
     try:
         rows = tasks.live(layout)
     except NotRunningError as error:
-        problem = f"{_not_running(error, options)}; what is listed is in quarantine"
+        problem = f"{_not_running(error, layout, options)}; what is listed is in quarantine"
     except ControlError as error:
         raise ProblemError(str(error)) from error
     known = {row.get("task") for row in rows}
@@ -150,8 +143,19 @@ def read_relog(layout: Layout, options: argparse.Namespace) -> Answer:
     return Answer(data, lines, f"{folder}: {problems} problems" if problems else "")
 
 
-def _not_running(error: NotRunningError, options: argparse.Namespace) -> str:
+def ensure_up(_layout: Layout, options: argparse.Namespace) -> Answer:
+    """What cron does every minute."""
+    try:
+        done = list(ensure.ensure(options.root, options.config, options.bin))
+    except ensure.EnsureError as error:
+        raise ProblemError(str(error)) from error
+    return Answer({"done": done}, [printable(f"ensure: {line}") for line in done])
+
+
+def _not_running(error: NotRunningError, layout: Layout, options: argparse.Namespace) -> str:
     given = [f"--{name} {value}" for name in ("root", "config") if (value := getattr(options, name)) is not None]
+    if is_stopped(layout.run, boot_id()):
+        return f"ast3d was stopped on purpose; start it with `{' '.join(['ast3ctl', *given, 'start'])}`"
     return f"ast3d is {error}; start it with `{' '.join(['ast3d', *given])}`"
 
 
@@ -159,7 +163,7 @@ def _ask(layout: Layout, options: argparse.Namespace, verb: str, args: dict[str,
     try:
         return call(layout.control_socket, verb, args, timeout_seconds)
     except NotRunningError as error:
-        raise ProblemError(_not_running(error, options)) from error
+        raise ProblemError(_not_running(error, layout, options)) from error
     except ControlError as error:
         raise ProblemError(str(error)) from error
 
@@ -174,4 +178,7 @@ VERBS: dict[str, Callable[[Layout, argparse.Namespace], Answer]] = {
     "resume": resume,
     "acknowledge": acknowledge,
     "relog": read_relog,
+    "stop": power.stop,
+    "start": power.start,
+    "ensure": ensure_up,
 }

@@ -20,6 +20,8 @@ from ast3d.task import Breaker, Failure, Task
 
 Step = records.Record | effects.Effect
 
+ENDED_BY_OPERATOR = "ended by `ast3ctl stop --kill`"
+
 _NUMBER = re.compile("[0-9]+")
 
 
@@ -43,6 +45,11 @@ def end(state: State, given: i.WorkerEnded) -> Iterator[Step]:
         yield effects.Log("ERROR", "task.vanished", {"task": task.id, "reason": given.reason})
     elif task.cut and given.lost:
         yield from _go_down(state, task, given.now)
+    elif task.signal and task.signal_reason == ENDED_BY_OPERATOR:
+        failure = Failure(given.attempt, ENDED_BY_OPERATOR, "environment", seconds, given.tail)
+        yield records.Failed(given.now, task.id, failure, given.now)
+        yield effects.Look(task.entry.place)
+        yield effects.Log("INFO", "task.ended", {"task": task.id, "attempt": given.attempt, "reason": ENDED_BY_OPERATOR})
     else:
         reason = f"{task.signal_reason}; {given.reason}" if task.signal else given.reason
         blame = "frame" if task.signal else given.blame
@@ -84,9 +91,14 @@ def _blame_machine(state: State, task: Task, failure: Failure, now: float) -> It
     elif failure.cause and len({*state.causes.get(failure.cause, ()), task.id}) >= BREAKER_FRAMES:
         yield records.BreakerOpened(Breaker(failure.cause, failure.reason, now, now + backoff(state.policy, 1)))
         yield effects.Log("ERROR", "breaker.open", {"reason": failure.reason, "frames": BREAKER_FRAMES})
-    elif not task.suspect and sum(not f.counts for f in task.failures) + 1 >= state.policy.attempts:
+    elif not task.suspect and sum(_machines(f) for f in task.failures) + 1 >= state.policy.attempts:
         yield records.Suspected(task.id, task.alone)
         yield effects.Log("ERROR", "task.suspected", {"task": task.id, "reason": failure.reason})
+
+
+def _machines(failure: Failure) -> bool:
+    """The machine's own; what an operator ended is nobody's."""
+    return not failure.counts and failure.reason != ENDED_BY_OPERATOR
 
 
 def _go_down(state: State, task: Task, now: float) -> Iterator[Step]:

@@ -7,7 +7,7 @@ starting.  It touches nothing but the relog; time arrives as an argument.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ast3d import effects, records
@@ -21,6 +21,7 @@ from ast3d.state import PHASES, State
 GROUP_RECORDS = 16
 GROUP_SECONDS = 0.005
 SNAPSHOT_RECORDS = 1000  # a snapshot is begun after so many records, or twice as many as there are tasks
+TOLD_RECORDS = 2000  # folded between two words that it goes on
 KEPT_AT_ONCE = 200  # tasks written at a turn, so that a snapshot keeps nothing else waiting
 RETRY_SECONDS = 5.0  # until a relog that could not be written is tried again
 
@@ -51,8 +52,8 @@ class Core:
         self._walk_first = 0
         self._walk: deque[str] | None = None  # the tasks that the snapshot has yet to keep
 
-    def recover(self) -> Recovery:
-        """Fold the records of all earlier ast3d."""
+    def recover(self, tell: Callable[[], None] = lambda: None) -> Recovery:
+        """Fold the records of all earlier ast3d; `tell` is called now and then, for it may take a while."""
         recovered = self._relog.recover()
         first, report = _beginning(recovered.entries), recovered.report
         if recovered.entries and first < recovered.entries[0].seq:
@@ -67,6 +68,8 @@ class Core:
                 else:
                     apply(self.state, record)
                     folded += 1
+            if entry.seq % TOLD_RECORDS == 0:
+                tell()
         if unknown:
             losses.append(f"{unknown} records of another version of ast3d are not understood and left out")
         self._begin_walk()

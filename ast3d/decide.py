@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import singledispatch
 
-from ast3d import attempts, effects, intake, records, starts
+from ast3d import attempts, effects, halt, intake, records, starts
 from ast3d import inputs as i
 from ast3d.policy import PAUSE_SECONDS, REFILE_LIMIT_SECONDS, REFILE_SECONDS
 from ast3d.state import State
@@ -39,6 +39,7 @@ def next_due(state: State, now: float) -> float:
     """
     times = [attempts.next_limit(task, state.policy)[0] for task in state.within("RUNNING")]
     times += [task.ready_at for task in state.within("FAILED")]
+    times.append(halt.next_due(state))
     if state.paused_until:
         times.append(state.paused_until)
     if state.breaker:
@@ -61,7 +62,10 @@ def _(given: i.Tick, state: State) -> Iterator[Step]:
         yield records.Resumed()
         yield effects.Log("INFO", "daemon.resumed", {"reason": "the pause has lapsed"})
     yield from _ask_scout(state, given.now)
-    yield from _limit_workers(state, given.now)
+    if state.halting:
+        yield from halt.go_on(state, state.halting, given.now)
+    if not (state.halting and state.halting.mode == "kill"):
+        yield from _limit_workers(state, given.now)
     yield from _start_workers(state, given.now)
     yield from _file_frames(state, given.now)
 
@@ -83,7 +87,7 @@ def _limit_workers(state: State, now: float) -> Iterator[Step]:
 
 
 def _start_workers(state: State, now: float) -> Iterator[Step]:
-    if "nursery" not in state.helpers or now < state.paused_until:
+    if "nursery" not in state.helpers or now < state.paused_until or state.halting:
         return
     for task in starts.next_starts(state, now):
         yield records.Started(now, task.id, task.attempt + 1, solo=task.suspect)
@@ -304,6 +308,11 @@ def _(given: i.Resume, state: State) -> Iterator[Step]:
         yield records.Resumed()
         yield effects.Log("INFO", "daemon.resumed", {"reason": "an operator"})
     yield effects.Reply(given.request, {})
+
+
+@_steps.register
+def _(given: i.Stop, state: State) -> Iterator[Step]:
+    yield from halt.ask(state, given)
 
 
 @_steps.register

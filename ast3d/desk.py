@@ -4,7 +4,7 @@ import os
 import selectors
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ast3d import effects, explain
 from ast3d import inputs as i
@@ -13,6 +13,7 @@ from ast3d.common.admission import Admission
 from ast3d.common.clock import boottime
 from ast3d.common.control import ControlServer, Request
 from ast3d.common.log import Logger
+from ast3d.records import Halt
 from ast3d.state import State
 
 ANSWER_SECONDS = 120.0  # an operator waits no longer than this
@@ -22,6 +23,7 @@ LONGEST_PAUSE_SECONDS = 366 * 86400.0
 class Desk:
     """The control socket of one ast3d.  `state` gives what is known; `put` takes what operators want.
 
+    `about` says how protectd is; `mark_stopped` leaves the marker of a stop on purpose.
     OSError where the socket cannot be made.  Until `admit`, only root and the daemon's owner are served.
     """
 
@@ -32,8 +34,11 @@ class Desk:
         log: Logger,
         state: Callable[[], State],
         put: Callable[[i.Input], None],
+        about: Callable[[], dict[str, Any]],
+        mark_stopped: Callable[[], None],
     ) -> None:
         self._socket, self._selector, self._log, self._state, self._put = socket, selector, log, state, put
+        self._about, self._mark_stopped = about, mark_stopped
         self._admission = Admission(os.geteuid(), None, None)
         self._started = boottime()
         self._waiting: dict[int, tuple[Request, float]] = {}  # for a decision, since when
@@ -90,6 +95,8 @@ class Desk:
                 self._put(i.Acknowledge(now, self._wait(request, now)))
             case "resume":
                 self._put(i.Resume(now, self._wait(request, now)))
+            case "stop" if request.args.get("mode") in get_args(Halt):
+                self._asked_to_stop(request, request.args["mode"], now)
             case _:
                 request.refuse(f"{request.verb}: not understood with {request.args}")
 
@@ -106,6 +113,15 @@ class Desk:
         else:
             request.refuse(f"no task {task} is at work")
 
+    def _asked_to_stop(self, request: Request, mode: Halt, now: float) -> None:
+        """From here on nobody starts ast3d again by himself, however it ends; where that cannot be, it goes on."""
+        try:
+            self._mark_stopped()
+        except OSError as error:
+            request.refuse(f"ast3d cannot be marked as stopped: {error.filename}: {error.strerror}")
+        else:
+            self._put(i.Stop(now, self._wait(request, now), mode))
+
     def _wait(self, request: Request, now: float) -> int:
         """The number under which the decision's answer comes back."""
         number = max(self._waiting, default=0) + 1
@@ -116,7 +132,7 @@ class Desk:
         """What `ast3ctl status --json` shows."""
         about = {
             "pid": os.getpid(),
-            "protect": {"pid": None, "state": "absent"},
+            "protect": self._about(),
             "uptime_seconds": round(now - self._started, 1),
             "version": VERSION,
         }

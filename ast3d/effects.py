@@ -102,6 +102,11 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class End:
+    """End this ast3d: an operator asked for it, and what was to be waited for is over."""
+
+
+@dataclass(frozen=True)
 class Log:
     """A line in the routine log."""
 
@@ -111,4 +116,4 @@ class Log:
 
 
 Binding = Start | Archive | Quarantine | Restore | Reconsider | Reply  # only when what they rest on is durable
-Effect = Binding | Identify | Look | WatchGrowth | Kill | Sweep | Log
+Effect = Binding | Identify | Look | WatchGrowth | Kill | Sweep | End | Log

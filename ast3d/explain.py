@@ -25,6 +25,8 @@ def status(state: State, now: float) -> dict[str, Any]:
 
 
 def _overall(state: State, now: float) -> str:
+    if state.halting:
+        return "DRAINING"
     if now < state.paused_until:
         return "PAUSED"
     if not state.scanned:
@@ -33,6 +35,8 @@ def _overall(state: State, now: float) -> str:
 
 
 def _reasons(state: State, now: float) -> Iterator[str]:
+    if state.halting:
+        yield f"an operator asked it to end, which it does when its {len(state.phases['RUNNING'])} workers have ended"
     if now < state.paused_until:
         yield f"paused for another {state.paused_until - now:.0f} s"
     yield from _troubles(state)
@@ -131,11 +135,17 @@ def _what_next(state: State, task: Task, now: float) -> Iterator[str]:
         yield f"Its products are published under {task.night}; the frame is on its way to the archive."
     else:
         yield f"Discarded: {task.reason}. The frame is on its way to the quarantine."
+    yield from _what_hinders(state, task, now)
+
+
+def _what_hinders(state: State, task: Task, now: float) -> Iterator[str]:
     if task.suspect and task.phase == "FAILED":
         yield "It is suspected of bringing the machine down, so it runs last and alone."
     if state.breaker and task.phase in ("READY", "FAILED"):
         wait = f"goes as a probe in {max(state.breaker.probe_at - now, 0):.0f} s"
         probe = "is at work as a probe" if state.phases["RUNNING"] else wait
         yield f"The machine failed three frames alike ({state.breaker.reason}): one frame {probe}."
-    if now < state.paused_until and task.phase in ("READY", "FAILED"):
+    if state.halting and task.phase in ("READY", "FAILED"):
+        yield "Nothing starts any more: an operator asked ast3d to end."
+    elif now < state.paused_until and task.phase in ("READY", "FAILED"):
         yield f"Nothing starts for another {state.paused_until - now:.0f} s: an operator paused ast3d."

@@ -43,7 +43,7 @@ def _(record: r.Began, state: State) -> None:
         change(state, task.id, filing=False, pid=0, progress_at=record.now)
     if record.boot_id != state.boot_id:
         _survive_reboot(state, record.now)
-    state.boot_id, state.stopped = record.boot_id, False
+    state.boot_id, state.stopped, state.halting = record.boot_id, False, None
 
 
 def _survive_reboot(state: State, now: float) -> None:
@@ -55,6 +55,11 @@ def _survive_reboot(state: State, now: float) -> None:
     state.paused_until = min(state.paused_until, now)
     if state.breaker:
         state.breaker = replace(state.breaker, since=now, probe_at=now)
+
+
+@_apply.register
+def _(record: r.Halting, state: State) -> None:
+    state.halting = record
 
 
 @_apply.register

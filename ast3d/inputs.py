@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ast3d.policy import Policy
-from ast3d.records import Helper
+from ast3d.records import Halt, Helper
 from ast3d.task import Blame, Entry, Place, Sighting
 
 
@@ -225,6 +225,15 @@ class Resume:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """An operator: end, and stay ended until you are started on purpose; see `ast3d.halt`."""
+
+    now: float
+    request: int
+    mode: Halt
+
+
+@dataclass(frozen=True)
 class Acknowledge:
     """An operator: it has been seen that records were lost."""
 
@@ -256,5 +265,6 @@ Input = (
     | Retry
     | Pause
     | Resume
+    | Stop
     | Acknowledge
 )

@@ -12,6 +12,7 @@ from ast3d.policy import Policy
 from ast3d.task import Blame, Breaker, Entry, Failure, Place, Sighting, Task
 
 Helper = Literal["scout", "porter", "nursery"]
+Halt = Literal["now", "drain", "kill"]
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,14 @@ class Began:
 
 
 @dataclass(frozen=True)
+class Halting:
+    """An operator asked ast3d to end: nothing starts any more."""
+
+    now: float
+    mode: Halt
+
+
+@dataclass(frozen=True)
 class Stopped:
     """ast3d ends because it was asked to: should the machine go down next, that is no power cut."""
 
@@ -318,5 +327,17 @@ Durable = (
     | Kept
     | Totals
 )
-Volatile = Configured | Seen | Asked | Unseen | Spawned | Progressed | FilingAsked | HelperChanged | Scanned | RelogChanged
+Volatile = (
+    Configured
+    | Seen
+    | Asked
+    | Unseen
+    | Spawned
+    | Progressed
+    | FilingAsked
+    | HelperChanged
+    | Scanned
+    | RelogChanged
+    | Halting
+)
 Record = Durable | Volatile

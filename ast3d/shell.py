@@ -3,7 +3,6 @@
 It touches its state directory and its sockets, and nothing that can block.  It decides nothing: see `ast3d.core`.
 """
 
-import math
 import os
 import selectors
 import signal
@@ -23,10 +22,13 @@ from ast3d.common.layout import Place
 from ast3d.common.log import Logger
 from ast3d.common.relog.disk import OsDisk
 from ast3d.common.relog.relog import Relog
+from ast3d.common.run import STOPPED_STATUS
 from ast3d.core import Core
 from ast3d.crew import Crew
 from ast3d.desk import Desk
+from ast3d.guardian import Call, Guardian
 from ast3d.link import Message
+from ast3d.lock import Lock
 from ast3d.records import Helper
 from ast3d.startup import fingerprint_of, policy_of
 from ast3d.state import State
@@ -39,7 +41,7 @@ BUG_SECONDS = 0.2
 class Shell:
     """One ast3d.  `run` returns when it was asked to stop; `on_ready` is called once, after the first scan."""
 
-    def __init__(self, place: Place, log: Logger, on_ready: Callable[[], None]) -> None:
+    def __init__(self, place: Place, call: Call, lock: Lock, log: Logger, on_ready: Callable[[], None]) -> None:
         self.layout = layout = place.layout
         self.config_file, self.config_optional, self.log = place.config_file, place.config_optional, log
         self.on_ready: Callable[[], None] | None = on_ready
@@ -49,13 +51,16 @@ class Shell:
         self.config = Config()
         self.inputs: deque[i.Input] = deque()
         self.stopping = ""
+        self.status = 0
         self.tidied = False
         self.running: list[str] = []
         self.next_look = 0.0
         self.selector = selectors.DefaultSelector()
         self.workers = Workers(self.attempts, self.selector, self.inputs.append)
         self.crew = Crew(self.selector, layout.log / "helpers.err", self.hear, self.lose)
-        self.desk = Desk(layout.control_socket, self.selector, log, lambda: self.state, self.inputs.append)
+        self.guardian = Guardian(layout, call, lock, self.selector, log)
+        self.desk = Desk(layout.control_socket, self.selector, log, lambda: self.state, self.inputs.append,
+                         self.guardian.about, self.guardian.mark_stopped)  # fmt: skip
 
     @property
     def state(self) -> State:
@@ -64,26 +69,32 @@ class Shell:
 
     # --- the loop
 
-    def run(self) -> None:
-        """Until SIGTERM or SIGINT."""
+    def run(self) -> int:
+        """Until SIGTERM, SIGINT or an operator's `ast3ctl stop`; -> the exit status."""
         self.listen_to_signals()
         self.read_configuration(at_start=True)
         self.recover()
         self.begin("scout", boottime())  # the others when it has looked: they would keep it from that
         self.crew.tend(boottime())
         self.log.info("daemon.start", version=VERSION, pid=os.getpid(), root=str(self.layout.state.parent))
-        while not self.stopping:
+        while not self.stopping and not self.guardian.superseded:
             try:
                 self.turn()
+                self.tell()
             except Exception:  # noqa: BLE001  the daemon's outermost loop: it says so and goes on
                 self.log.fatal("daemon.bug", trace=traceback.format_exc())
                 time.sleep(BUG_SECONDS)  # it may come with every turn
+        if self.guardian.superseded:  # what is in the folder is another's
+            self.log.fatal("daemon.superseded", reason="its lock was removed, and another ast3d holds one of that name")
+            return 1
         self.log.info("daemon.stop", reason=self.stopping, running=len(self.state.phases["RUNNING"]))
         self.core.take(i.DaemonStops(boottime()))
         self.core.commit(boottime())
         self.core.close()
+        self.guardian.close(boottime())
         self.desk.close()
         self.crew.close()
+        return self.status
 
     def recover(self) -> None:
         """Fold what earlier ast3d remembered, and learn what became of the workers that they left.
@@ -91,7 +102,7 @@ class Shell:
         It is durable when this returns: the porter, which is started next, removes the accounts of workers that have ended.
         """
         try:
-            found = self.core.recover()
+            found = self.core.recover(self.tell)
             for problem in found.problems:
                 self.log.error("relog.damaged", reason=problem)
             if found.losses:
@@ -103,6 +114,10 @@ class Shell:
         self.running = self.workers.find(self.state.within("RUNNING"))
         self.settle()
         self.core.commit(boottime())
+
+    def tell(self) -> None:
+        """The loop goes on."""
+        self.guardian.turned(boottime(), self.config.protect, self.state)
 
     def turn(self) -> None:
         """Wait for something, then do all that it means."""
@@ -124,10 +139,10 @@ class Shell:
         if self.inputs:
             return 0.0
         now = boottime()
-        due = min(self.core.next_due(now), self.crew.next_due())
+        due = min(self.core.next_due(now), self.crew.next_due(), self.guardian.next_due(now))
         if self.state.phases["RUNNING"] or self.desk.busy:
             due = min(due, self.next_look)
-        return min(max(due - now, 0.0), 60.0) if due < math.inf else 60.0
+        return max(due - now, 0.0)
 
     def settle(self) -> None:
         """Decide all that was put in, remember, then do."""
@@ -138,6 +153,7 @@ class Shell:
         if self.on_ready and self.state.scanned:
             ready, self.on_ready = self.on_ready, None
             self.log.info("daemon.ready", seconds=round(boottime() - self.started, 3))
+            self.guardian.ready(boottime())
             ready()
             self.begin("porter", boottime())
 
@@ -157,6 +173,10 @@ class Shell:
     @do.register
     def _(self, effect: effects.Reply) -> None:
         self.desk.reply(effect)
+
+    @do.register
+    def _(self, _effect: effects.End) -> None:
+        self.stopping, self.status = "ast3ctl stop", STOPPED_STATUS
 
     @do.register
     def _(self, effect: effects.Kill) -> None:

@@ -1,8 +1,7 @@
-"""What ast3d does once: make its folders, take the lock, leave the terminal, make a policy of its configuration."""
+"""What ast3d does once: make its folders, leave the terminal, make a policy of its configuration."""
 
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
 import secrets
@@ -21,10 +20,6 @@ from ast3d.policy import Policy
 MALLOC_BYTES = 64 * 1024
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 READY_SECONDS = 60.0  # how long the command waits for the daemon that it leaves behind
-
-
-class AlreadyRunningError(Exception):
-    """Another ast3d holds the lock."""
 
 
 def fingerprint_of(config: Config) -> str:
@@ -102,24 +97,7 @@ def give_memory_back() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, MALLOC_BYTES)
 
 
-def hold_lock(path: Path) -> int:
-    """The descriptor by which this process is the one ast3d, as long as it lives; children do not inherit the lock.
-
-    Raises AlreadyRunningError, with the other's pid, or OSError.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        pid = os.read(fd, 20).decode("ascii", "replace").strip() or "unknown"
-        os.close(fd)
-        raise AlreadyRunningError(f"ast3d runs here already, pid {pid}; `ast3ctl status` asks it how it is") from error
-    os.ftruncate(fd, 0)
-    os.write(fd, f"{os.getpid()}\n".encode())
-    return fd
-
-
-def daemonize(body: Callable[[Callable[[str], None]], None]) -> int:
+def daemonize(body: Callable[[Callable[[str], None]], int]) -> int:
     """Run `body(report)` in a daemon; -> the exit status of the command that started it.
 
     The command waits until the daemon reports: an empty line, it is ready; anything else, what was wrong.
@@ -131,8 +109,7 @@ def daemonize(body: Callable[[Callable[[str], None]], None]) -> int:
         if os.fork() != 0:
             os._exit(0)
         _leave_terminal()
-        body(lambda line: _tell(tell, line))
-        os._exit(0)
+        os._exit(body(lambda line: _tell(tell, line)))
     os.close(tell)
     os.wait()
     if not select.select([told], [], [], READY_SECONDS)[0]:

@@ -65,6 +65,7 @@ class State:
     done: int = 0
     discarded: int = 0
     boot_id: str = ""
+    halting: r.Halting | None = None  # an operator asked this ast3d to end
     stopped: bool = False  # the last ast3d ended on purpose
     breaker: Breaker | None = None
     causes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # the machine's failures -> the tasks they hit

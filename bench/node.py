@@ -28,6 +28,7 @@ CONFIGURATION = """\
 pipeline: {{command: [{command}]}}
 worker: {{slots: 2, soft_seconds: 80000, hard_seconds: 86400}}
 roulog: {{level: DEBUG}}
+protect: {{enabled: false}}
 {more}
 ...
 """
@@ -128,7 +129,9 @@ class Node:
     def stop(self) -> None:
         """End it and its workers, and remove everything."""
         if self.process and self.process.poll() is None:
-            os.kill(int((self.root / "state" / "ast3d.lock").read_text()), signal.SIGTERM)  # strace keeps it for itself
+            os.kill(
+                int((self.root / "state" / "ast3d.lock").read_text().split()[0]), signal.SIGTERM
+            )  # strace keeps it for itself
             self.process.wait(PATIENCE_SECONDS)
         for account in (self.root / "state" / "attempts").glob("*.json"):
             told = json.loads(account.read_bytes())

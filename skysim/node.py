@@ -51,7 +51,7 @@ class Node:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        argv = [*command("ast3d", "ast3d.cli"), "--root", str(self.root), "--foreground"]
+        argv = [*command("ast3d", "ast3d"), "--root", str(self.root), "--foreground"]
         with self.said.open("wb") as out:
             self._process = subprocess.Popen(argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS

@@ -1,6 +1,7 @@
 """Where everything of one node lies.
 
-With `--root DIR` everything is below DIR; a site's configuration names the folders one by one.
+With `--root DIR` everything is below DIR; a site's configuration names the folders one by one, but for the run folder: what
+starts ast3d must find that without a configuration.
 """
 
 import contextlib
@@ -8,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ast3d.common.config import Config, load_lenient
+from ast3d.common.run import SITE_RUN, STOPPED
 
 SITE_CONFIG = Path("/etc/ast3/ast3d.yaml")
 
@@ -33,7 +35,7 @@ class Layout:
     @classmethod
     def of(cls, config: Config) -> "Layout":
         """The folders that the configuration names."""
-        return cls(**{name: Path(folder) for name, folder in config.paths.as_dict().items()})
+        return cls(**{name: Path(folder) for name, folder in config.paths.as_dict().items()}, run=SITE_RUN)
 
     def pool(self, telescope: str) -> Path:
         """The telescope's task pool."""
@@ -50,6 +52,11 @@ class Layout:
         return self.state / "ast3d.lock"
 
     @property
+    def stopped(self) -> Path:
+        """The marker of a stop on purpose."""
+        return self.run / STOPPED
+
+    @property
     def relog(self) -> Path:
         """The recovery log."""
         return self.state / "relog"
@@ -61,7 +68,7 @@ class Layout:
 
     @property
     def folders(self) -> dict[str, Path]:
-        """Those that a site can name."""
+        """Those that a site names, and the run folder."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @property

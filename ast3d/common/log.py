@@ -3,6 +3,8 @@
 A line is written whole with one write to the end of the file, so that several daemons may share it and a crash
 tears nothing.  Logging never raises and never waits: what could not be written is counted, and said with the next
 line that could.  A file that was renamed or removed is made anew, so that `tail -F` and rotation work.
+
+What a unit of systemd would write to stderr goes to the journal with its fields.
 """
 
 import logging
@@ -15,6 +17,7 @@ from typing import Any
 import structlog
 
 from ast3d.common.clock import stamp
+from ast3d.common.journal import Journal, open_journal
 from ast3d.common.logline import LEVELS, render
 
 MAX_LINE_BYTES = 16 * 1024
@@ -25,8 +28,9 @@ _CUT = b"... (cut)\n"
 class Sink:
     """Where the lines go; the file is opened again whenever its name means another file."""
 
-    def __init__(self, path: Path | None, daemon: str, stderr: bool) -> None:
+    def __init__(self, path: Path | None, daemon: str, stderr: bool, journal: Journal | None = None) -> None:
         self.threshold = 0
+        self._journal = journal
         self._path = path
         self._daemon = daemon
         self._stderr = 2 if stderr else None
@@ -36,8 +40,10 @@ class Sink:
         self._dropped = 0
         self._reason = ""
 
-    def write(self, line: str) -> None:
-        """One line to each place; never raises, never waits."""
+    def write(self, line: str, level: str, event: str, fields: dict[str, Any]) -> None:
+        """One event, and the line that it is, to each place; never raises, never waits."""
+        if self._journal is not None:
+            self._journal.send(level, event, fields, line.split(" ", 3)[3])  # which has time, level and daemon by itself
         data = line.encode("utf-8", "backslashreplace") + b"\n"
         if len(data) > MAX_LINE_BYTES:
             data = data[: MAX_LINE_BYTES - len(_CUT)] + _CUT
@@ -48,6 +54,11 @@ class Sink:
 
     def close(self) -> None:
         """No more lines."""
+        self._close_file()
+        if self._journal is not None:
+            self._journal.close()
+
+    def _close_file(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -81,7 +92,7 @@ class Sink:
                 now = None
             if now is not None and (now.st_dev, now.st_ino) == self._identity:
                 return self._fd
-            self.close()
+            self._close_file()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
         fd = os.open(path, flags, 0o644)
         status = os.fstat(fd)
@@ -139,14 +150,16 @@ class Logger(structlog.BoundLoggerBase):
 
 
 class _Renderer:
-    """The last processor of structlog's chain: the event as its line."""
+    """The last processor of structlog's chain: the event and its line, as `Sink.write` takes them."""
 
     def __init__(self, daemon: str) -> None:
         self._daemon = daemon
 
-    def __call__(self, _logger: Sink, _method: str, event: structlog.typing.EventDict) -> str:
+    def __call__(self, _logger: Sink, _method: str, event: structlog.typing.EventDict) -> dict[str, Any]:
         level, name, own = event.pop("level"), event.pop("event"), event.pop("fields")
-        return render(stamp(), level, self._daemon, name, {**event, **own})
+        fields = {**event, **own}
+        line = render(stamp(), level, self._daemon, name, fields)
+        return {"line": line, "level": level, "event": name, "fields": fields}
 
 
 class _Libraries(logging.Handler):
@@ -166,11 +179,12 @@ class _Libraries(logging.Handler):
 
 
 def open_log(path: Path | None, level: str, daemon: str, *, stderr: bool = False) -> Logger:
-    """A log to the file `path` (None: none) and, if asked, to stderr.
+    """A log to the file `path` (None: none) and, if asked, to stderr, or to the journal if that is where stderr goes.
 
     A file that cannot be opened is tried again with each line.
     """
-    log = Logger(Sink(path, daemon, stderr), [_Renderer(daemon)], {})
+    journal = open_journal(daemon) if stderr else None
+    log = Logger(Sink(path, daemon, stderr and journal is None, journal), [_Renderer(daemon)], {})
     log.set_level(level)
     return log
 

@@ -9,8 +9,7 @@ in which every character that a terminal would not print is escaped.  So an even
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 LEVELS = ("DEBUG", "INFO", "ERROR", "FATAL")
 
@@ -19,8 +18,7 @@ _FIELD = re.compile(r' ([A-Za-z0-9_.-]+)=("(?:[^"\\]|\\.)*"|[^ "\\]*)')
 _HEAD = re.compile(r"(\S+) (DEBUG|INFO|ERROR|FATAL) (\S+) (\S+)")
 
 
-@dataclass(frozen=True)
-class LogLine:
+class LogLine(NamedTuple):
     """A line read back; values are strings, as they were shown."""
 
     time: str

@@ -58,6 +58,19 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Switch:
+    """Yes or no, in YAML's own words."""
+
+    allowed: str = "true or false"
+
+    def take(self, node: Node) -> bool:
+        value = node.value if isinstance(node, Scalar) else None
+        if value is not True and value is not False:
+            raise ValueError(self.allowed)
+        return value
+
+
+@dataclass(frozen=True)
 class OneOf:
     """One of a few words."""
 

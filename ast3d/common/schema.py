@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from typing import Annotated, Any, get_type_hints
 
-from ast3d.common.rules import Either, Folder, ListOf, Number, OneOf, Setting, Text
+from ast3d.common.rules import Either, Folder, ListOf, Number, OneOf, Setting, Switch, Text
 
 TELESCOPE = Text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", "a letter or digit, then up to 31 letters, digits, '_', '.' or '-'")
 _UNIX_GROUP = Text(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", "the name of a Unix group")
@@ -58,7 +58,6 @@ class Paths(Group):
     )
     state: Annotated[str, Setting(Folder(), "what ast3d remembers", by="site")] = "/var/lib/ast3/state"
     log: Annotated[str, Setting(Folder(), "the routine log", by="site")] = "/var/log/ast3"
-    run: Annotated[str, Setting(Folder(), "the control socket and the lock", by="site")] = "/run/ast3"
 
 
 @dataclass(frozen=True)
@@ -160,6 +159,20 @@ class Roulog(Group):
 
 
 @dataclass(frozen=True)
+class Protect(Group):
+    """How ast3d and protectd keep each other alive: each tells the other that it goes on, and replaces one that does not."""
+
+    enabled: Annotated[bool, Setting(Switch(), "each replaces the other; false: they only look on")] = True
+    period_seconds: Annotated[
+        float, Setting(Number(0.1, 60), "each tells the other so often that it goes on", "seconds")
+    ] = 1.0
+    misses: Annotated[
+        int,
+        Setting(Number(1, 100, whole=True), "one that is silent for so many periods is looked at, and replaced", "periods"),
+    ] = 3
+
+
+@dataclass(frozen=True)
 class Photometry(Group):
     """How a frame is measured; handed to photometry as it is."""
 
@@ -222,6 +235,7 @@ class Config(Group):
     worker: Worker = field(default_factory=Worker)
     pipeline: Pipeline = field(default_factory=Pipeline)
     control: Control = field(default_factory=Control)
+    protect: Protect = field(default_factory=Protect)
     roulog: Roulog = field(default_factory=Roulog)
     photometry: Photometry = field(default_factory=Photometry)
 

@@ -255,9 +255,10 @@ class TestCall:
         assert ctl("status", "--root", str(tmp_path), "--json", root=other)[0] == 0
         assert ctl("status", root=other)[0] == 1
 
-    def test_a_sites_configuration_names_the_socket(self, tmp_path, layout, daemon):
+    def test_a_sites_socket_is_always_in_the_same_folder(self, tmp_path, layout, daemon, monkeypatch):
+        monkeypatch.setattr("ast3d.common.layout.SITE_RUN", layout.run)
         path = tmp_path / "site.yaml"
-        path.write_text(f"paths: {{run: {layout.run}}}\n...\n")
+        path.write_text("...\n")
         assert main(["--config", str(path), "resume"]) == 0
         assert daemon.asked == [("resume", {})]
 

@@ -5,7 +5,8 @@ import pytest
 from ast3d import cli
 from ast3d.common import files
 from ast3d.common.layout import Layout
-from ast3d.startup import hold_lock, in_words, make_folders
+from ast3d.lock import Lock
+from ast3d.startup import in_words, make_folders
 
 NAMED = ("incoming", "templates", "products", "archive", "quarantine", "state", "run")
 OWN = ("state/attempts", "state/relog", "state/templates", "products/.tmp")
@@ -107,6 +108,6 @@ def test_a_log_folder_that_cannot_be_made_is_said(tmp_path):
 
 def test_other_errors_name_the_file(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
-        hold_lock(tmp_path / "none" / "lock")
+        Lock(tmp_path / "none" / "lock")
     assert in_words(caught.value) == f"{tmp_path}/none/lock: No such file or directory; give a --root that can be written"
     assert in_words(OSError("AF_UNIX path too long")) == "AF_UNIX path too long"

@@ -54,15 +54,16 @@ class TestLocate:
 
     def test_a_site(self, tmp_path):
         path = tmp_path / "c.yaml"
-        path.write_text("paths: {run: /tmp/x}\n...\n")
+        path.write_text("paths: {state: /tmp/x}\n...\n")
         place = locate(None, str(path))
         assert place.config_file == path
-        assert place.layout.run == Path("/tmp/x")
+        assert place.layout.state == Path("/tmp/x")
+        assert place.layout.run == Path("/run/ast3")
         assert place.layout.log == Path("/var/log/ast3")
 
     def test_a_site_whose_configuration_is_damaged_has_the_default_folders(self, tmp_path):
         path = tmp_path / "c.yaml"
-        path.write_text("paths: {run: /tm")
+        path.write_text("paths: {state: /tm")
         assert locate(None, str(path)) == Place(Layout.of(Config()), path, config_optional=False)
 
     @pytest.mark.skipif(SITE_CONFIG.exists(), reason=f"{SITE_CONFIG} exists on this machine")

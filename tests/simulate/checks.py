@@ -20,6 +20,8 @@ def carried_out(world: World, node: "Node", effect: effects.Effect) -> None:
     match effect:
         case effects.Start():
             _started(world, node, effect, forgetful=forgetful)
+        case effects.End():
+            _ended(node)
         case effects.Archive(task):
             if task not in books.judged and not forgetful:
                 raise ViolationError(f"{task} leaves the pool and nothing durable says that it is done")
@@ -42,8 +44,18 @@ def _started(world: World, node: "Node", start: effects.Start, *, forgetful: boo
         raise ViolationError(f"the breaker is open and {len(running)} are at work")
     if any(one.id == task and one.suspect and not one.solo for one in running):
         raise ViolationError(f"the suspect {task} does not run alone")
+    if state.halting:
+        raise ViolationError(f"{task} starts although it is to end")
     if world.boottime < state.paused_until:
         raise ViolationError(f"{task} starts in a pause")
+
+
+def _ended(node: "Node") -> None:
+    state = node.core.state
+    if state.halting is None:
+        raise ViolationError("it ends and nobody asked it to")
+    if state.halting.mode == "drain" and state.phases["RUNNING"]:
+        raise ViolationError(f"it ends and {list(state.phases['RUNNING'])} are at work")
 
 
 def _discarded(world: World, effect: effects.Quarantine) -> None:
@@ -94,7 +106,7 @@ def final(world: World) -> None:
         elif frame.kind != "hungry":
             raise ViolationError(f"{frame.task} is still in the pool")
         late = world.late[frame.task]
-        if frame.failed > world.policy.attempts + late and not world.books.losses:
+        if frame.failed > world.policy.attempts + late + frame.pardons and not world.books.losses:
             raise ViolationError(f"{frame.task} failed {frame.failed} times")
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from ast3d import inputs as i
+from ast3d.records import Halt
 from ast3d.task import Place
 from tests.simulate.frames import KINDS, SIZE, WEIGHTS, Frame
 from tests.simulate.node import Node
@@ -17,6 +18,7 @@ WEIGHED = {
 }  # fmt: skip
 RELOG_FAULTS = ("disk_full", "disk_dead", "read_error")  # after them something may be forgotten, as is said
 TELESCOPE = "east"
+HALTING = 10_000_000  # from this seed on operators stop ast3d in every way there is; below, histories are as they were found
 
 
 class Faults:
@@ -26,11 +28,14 @@ class Faults:
         self.world, self.node, self.rng = world, node, world.rng
         self.wanted = self.rng.randrange(20, 30)
         self.peace = False
+        self.halting = world.seed >= HALTING
         self.suspends = 0
         self.keys = self.mtime = 0
         self.names = 0
         forgetful = self.rng.random() < 0.4
         self.weights = {kind: weight for kind, weight in WEIGHED.items() if forgetful or kind not in RELOG_FAULTS}
+        if self.halting:
+            self.weights["stop"] = 12
         for _ in range(self.rng.randrange(5, 8)):
             world.at(self.rng.random() * 20, self.bring)
         world.at(1.0 + self.rng.random() * 5, self.next)
@@ -111,7 +116,13 @@ class Faults:
             self.world.cut_power()
 
     def stop(self, kind: str) -> None:
-        if self.node.up:
+        """By SIGTERM, or by `ast3ctl stop`; it is started again at once."""
+        mode: Halt | None = self.rng.choice((None, "now", "drain", "kill")) if self.halting else None
+        if self.node.up and mode:
+            self.world.struck(kind)
+            self.world.tell("operator", "stop", mode)
+            self.node.put(i.Stop(self.world.boottime, 1, mode))
+        elif self.node.up:
             self.world.struck(kind)
             self.node.stop()
             self.world.crash("kill")

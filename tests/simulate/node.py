@@ -36,6 +36,7 @@ class Node:
         self.watched: dict[Key, int] = {}
         self.tidied = False
         self.clean = False  # it was asked to stop
+        self.ending = False  # it says that it may end now
 
     # --- life and death
 
@@ -61,7 +62,7 @@ class Node:
     def start(self) -> None:
         world = self.world
         world.tell("ast3d starts")
-        self.up, self.tidied, self.clean, self.quiet = True, False, False, 0
+        self.up, self.tidied, self.clean, self.ending, self.quiet = True, False, False, False, 0
         relog = WatchedRelog(world.disk, world.boot_id, SEGMENT_BYTES)
         relog.books = world.books
         self.core = WatchedCore(relog)
@@ -136,6 +137,10 @@ class Node:
             self.begin(name)
         self.inputs.append(i.Tick(now))
         self.settle()
+        if self.ending:
+            self.stop()
+            self.world.crash("kill")
+            return
         due = min([self.core.next_due(now), *self.again.values()])
         self.quiet += 1
         if due > now:
@@ -163,13 +168,22 @@ class Node:
             case effects.Reply():
                 pass
             case effects.Kill(task, attempt, _, signal):
+                self.pardon(task, signal)
                 self.signal((task, attempt), signal)
+            case effects.End():
+                self.ending = True
             case effects.Start():
                 self.send("nursery", effect)
             case effects.Identify() | effects.Look() | effects.WatchGrowth():
                 self.send("scout", effect)
             case effects.Archive() | effects.Quarantine() | effects.Restore() | effects.Reconsider():
                 self.send("porter", effect)
+
+    def pardon(self, task: str, signal: str) -> None:
+        """What ends because an operator asked does not count, whatever it says."""
+        if self.core.state.halting and self.core.state.halting.mode == "kill" and signal == "TERM":
+            for frame in self.world.frames:
+                frame.pardons += frame.task == task
 
     def signal(self, key: Key, signal: str) -> None:
         worker = self.world.workers.get(self.watched.get(key, 0))

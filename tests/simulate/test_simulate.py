@@ -4,15 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from ast3d import attempts, core, intake, starts
+from ast3d import attempts, core, decide, effects, halt, intake, starts
 from ast3d import records as r
 from ast3d.common.relog.relog import Relog
+from ast3d.state import PHASES
 from tests.simulate import disk, node, world
 from tests.simulate.campaign import campaign
+from tests.simulate.faults import HALTING
 from tests.simulate.history import run
 
 HISTORIES = 2000
 FIRST = 1
+STOPPED = 400
 
 # Seeds of histories in which something was wrong once, and what it was.
 FOUND = {
@@ -37,6 +40,13 @@ def test_no_history_violates_anything_and_every_fault_strikes_in_every_state():
     assert tally.histories == HISTORIES
     assert tally.least >= 20
     assert tally.in_flight > tally.injected / 2
+
+
+@pytest.mark.timeout(600)
+def test_no_stop_on_purpose_violates_anything():
+    tally = campaign(range(HALTING, HALTING + STOPPED), 2, print)
+    assert tally.violations == {}
+    assert all(tally.faults["stop", phase] for phase in PHASES)
 
 
 @pytest.mark.parametrize("seed", FOUND, ids=str)
@@ -66,6 +76,15 @@ class TestTheCheckerSees:
     def test_a_commit_that_does_not_sync(self, monkeypatch):
         monkeypatch.setattr(disk.SimDisk, "sync", lambda *_: None)
         assert "are gone" in first_violation()
+
+    def test_an_end_before_the_workers_have_ended(self, monkeypatch):
+        monkeypatch.setattr(halt, "go_on", lambda *_: iter([effects.End()]))
+        assert "it ends and" in first_violation(range(HALTING, HALTING + 50))
+
+    def test_a_start_after_the_end_was_asked_for(self, monkeypatch):
+        real = decide._start_workers
+        monkeypatch.setattr(decide, "_start_workers", lambda state, now: real(replace(state, halting=None), now))
+        assert "although it is to end" in first_violation(range(HALTING, HALTING + 50))
 
     def test_an_attempt_that_is_not_counted(self, monkeypatch):
         monkeypatch.setattr(attempts.Failure, "counts", property(lambda _: False))

@@ -85,6 +85,7 @@ class World:
     node: Daemon
 
     def __init__(self, seed: int, policy: Policy) -> None:
+        self.seed = seed
         self.rng = Random(seed)
         self.policy = policy
         self.now = 1000.0

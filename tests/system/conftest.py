@@ -27,7 +27,10 @@ class Node:
         self.ledger = root / "ledger"
 
     def configure(self, config: str) -> None:
-        (self.root / "etc" / "ast3d.yaml").write_text(config.replace("@", str(self.root)) + "\n...\n")
+        """These tests kill and start ast3d themselves; that nothing stays down is for tests/protect."""
+        alone = "" if "protect:" in config else "protect: {enabled: false}\n"
+        said = "" if config == "{}" else config.replace("@", str(self.root))
+        (self.root / "etc" / "ast3d.yaml").write_text(f"{alone}{said}\n...\n")
 
     def start(self, *, until: str = "READY", **how) -> None:
         self.output = (self.root / "foreground").open("ab")
@@ -101,6 +104,8 @@ def node(tmp_path):
 
     yield make
     for one in made:
+        if (one.root / "run").exists():
+            (one.root / "run" / "stopped").touch()  # protectd, where a configuration was not read, ends
         if one.process:
             one.stop(signal.SIGKILL if one.process.poll() is None else 0)
         for account in (one.root / "state" / "attempts").glob("*.json"):

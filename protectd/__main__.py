@@ -1,0 +1,7 @@
+"""`python -m protectd`: the daemon."""
+
+import sys
+
+from protectd.cli import main
+
+sys.exit(main())

@@ -19,7 +19,7 @@ setup: .venv/.ready  ## put everything into .venv
 	  { echo "this Python cannot make a venv: install python3-venv" >&2; exit 1; }
 	@echo "setting up .venv (a minute, once)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[demo,test]'
 	@touch $@
 
 run: setup        ## a simulated night through the whole suite; pictures at the end

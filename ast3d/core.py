@@ -30,7 +30,8 @@ RETRY_SECONDS = 5.0  # until a relog that could not be written is tried again
 class Recovery:
     """What was found in the relog: how many records were folded, and what is wrong, a line each.
 
-    `losses` are the problems by which something may be forgotten; a record that was never finished is none.
+    `losses` are the problems by which something may be forgotten: not what is needless since a snapshot, nor what was only
+    being written when the power failed.
     """
 
     records: int
@@ -58,7 +59,7 @@ class Core:
         first, report = _beginning(recovered.entries), recovered.report
         if recovered.entries and first < recovered.entries[0].seq:
             report = report.add_missing(first, recovered.entries[0].seq - 1)
-        losses = report.losses(first)
+        problems, losses = report.problems(), report.losses(first)
         folded = unknown = 0
         for entry in _let_go(recovered.entries):
             if entry.seq >= first:
@@ -71,10 +72,11 @@ class Core:
             if entry.seq % TOLD_RECORDS == 0:
                 tell()
         if unknown:
-            losses.append(f"{unknown} records of another version of ast3d are not understood and left out")
+            left_out = f"{unknown} records of another version of ast3d are not understood and left out"
+            problems.append(left_out)
+            losses.append(left_out)
         self._begin_walk()
-        torn = [str(report.torn)] if report.torn else []
-        return Recovery(folded, (*losses, *torn), tuple(losses))
+        return Recovery(folded, tuple(problems), tuple(losses))
 
     def forget(self) -> None:
         """Begin anew, where what was recovered could not be folded: the pool and the products are enough."""

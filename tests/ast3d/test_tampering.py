@@ -134,3 +134,31 @@ def test_a_snapshot_that_loses_its_first_half_is_written_anew(node, folder, monk
     other = Core(Relog(OsDisk(folder), BOOT, segment_bytes=65536))
     other.recover()
     assert remembered(other) == remembered(node.core)
+
+
+def test_what_was_only_being_written_at_a_power_cut_is_said_and_is_no_loss(node, folder):
+    node.accept("a")
+    node.core.take(i.Pause(node.now, 1, 60.0))
+    with live(folder).open("rb") as segment:
+        before = segment.read()
+    node.core.commit(node.now)
+    with live(folder).open("rb") as segment:
+        after = segment.read()
+    assert before != after
+    live(folder).write_bytes(after[:4096] + before[4096:])  # the mark had reached the disk, the record had not
+    found = node.begin()
+    assert found.problems
+    assert found.losses == ()
+    assert node.begin().losses == ()
+
+
+def test_what_was_acknowledged_before_that_is_a_loss(node, folder):
+    with live(folder).open("rb") as segment:
+        before = segment.read()
+    node.accept("a")
+    node.core.take(i.Pause(node.now, 1, 60.0))
+    node.core.commit(node.now)
+    with live(folder).open("rb") as segment:
+        after = segment.read()
+    live(folder).write_bytes(after[:4096] + before[4096:])
+    assert node.begin().losses

@@ -28,6 +28,7 @@ class Report:
 
     `torn`: where the log ends in a record that was never finished, as at a power cut; nothing acknowledged is lost by it.
     `guessed`: the ranges from this number on are what may be missing, at most; 0 where all that is known.
+    `doubtful`: what was being written when the power failed, perhaps; if so, nobody relies on it.
     """
 
     segments: int
@@ -36,14 +37,17 @@ class Report:
     damaged: tuple[Damage, ...] = ()
     torn: Damage | None = None
     guessed: int = 0
+    doubtful: tuple[Range, ...] = ()
 
-    def losses(self, first: int = 1) -> list[str]:
-        """What is missing from the record `first` on and what is damaged, one line each."""
-        return [*(self._range(a, b) for a, b in self.missing if b >= first), *map(str, self.damaged)]
+    def losses(self, first: int) -> list[str]:
+        """What is missing without a doubt from the record `first` on, and what is damaged, one line each."""
+        missing = _subtract(self.missing, list(_merge(self.doubtful)))
+        return [*(self._range(a, b) for a, b in missing if b >= first), *map(str, self.damaged)]
 
     def problems(self) -> list[str]:
         """One line each; none when all is well."""
-        return [*self.losses(), *([str(self.torn)] if self.torn else [])]
+        missing = [self._range(a, b) for a, b in self.missing]
+        return [*missing, *map(str, self.damaged), *([str(self.torn)] if self.torn else [])]
 
     def add_missing(self, begin: int, end: int) -> "Report":
         """The same, with a range more."""
@@ -120,6 +124,7 @@ def _together(segments: list[Segment], capacity: int) -> Reading:
         tuple(damage for segment in segments for damage in segment.damaged),
         segments[-1].torn if segments else None,
         guessed,
+        tuple((segment.settled + 1, segment.head.written) for segment in segments if segment.head),
     )
     return Reading([found[seq] for seq in sorted(found)], report, segments, top, max([top + 1, *begun]))
 

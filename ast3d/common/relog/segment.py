@@ -63,6 +63,7 @@ class Damage:
 class Segment:
     """What was found in one; without a head nothing is.  `sure`: `head.written` is the newest there was.
 
+    `settled`: the mark before the newest, or less: what came after it may never have been acknowledged.
     `torn` is what follows the last record and is none; it matters only where no other segment follows.
     """
 
@@ -71,6 +72,7 @@ class Segment:
     bytes: int
     head: Head | None = None
     sure: bool = False
+    settled: int = 0
     entries: tuple[Entry, ...] = ()
     damaged: tuple[Damage, ...] = ()
     torn: Damage | None = None
@@ -137,12 +139,18 @@ def read_segment(name: str, data: bytes) -> Segment:
     ]
     torn = None
     last = max((entry.seq for entry in found.entries), default=head.first - 1)
-    if last < head.written:
+    marks = {copy.written for copy in copies.values() if copy is not None and copy.uuid == head.uuid}
+    settled = max(marks - {head.written}, default=head.before)
+    if settled <= last < head.written:
+        torn = Damage(
+            name, found.end, f"torn: the records end with {last}; up to {head.written} were being written, or had been"
+        )
+    elif last < head.written:
         damaged.append(Damage(name, found.end, f"the records end with {last}, where {head.written} had been written"))
     elif found.torn:
         torn = Damage(name, found.end, "torn: a record was begun and not finished")
     sure = all(not ours.isdisjoint(pair) for pair in _PAIRS)
-    return Segment(name, named, len(data), head, sure, tuple(found.entries), tuple(damaged), torn)
+    return Segment(name, named, len(data), head, sure, settled, tuple(found.entries), tuple(damaged), torn)
 
 
 def _last_sector(data: bytes) -> int:

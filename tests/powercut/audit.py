@@ -135,7 +135,7 @@ def wrong_runs(claim: Claim, before: Standing, runs: list[Path], published: list
 
 def unrecorded_starts(root: Path, claim: Claim) -> list[Violation]:
     """Of each run since the last boot before the cut the relog holds the START; to be taken before ast3d starts."""
-    argv = [str(BIN / "ast3ctl"), "relog", "show", "--json", str(root / "state" / "relog")]
+    argv = [str(BIN / "ast3ctl"), "--root", str(root), "relog", "show", "--json"]
     shown = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
     payloads = [record["payload"] for record in shown if record["type"] == "Started"]
     started = {(payload["task"], payload["attempt"]) for payload in payloads}

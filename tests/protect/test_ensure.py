@@ -81,6 +81,8 @@ def hold(empty):
         argv = [sys.executable, "-c", HOLDER, lock, empty / "run" / f"{name}.alive", str(ago), how]
         running.append(process := subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         process.stdout.readline()
+        while how == "sleep" and ensure.look(process.pid).state != "S":  # it has said so and is about to
+            time.sleep(0.01)
         return process
 
     yield start

@@ -71,6 +71,7 @@ class Daemon:
 
     def _tell_ready(self) -> None:
         self._on_ready()
+        self._watch.seek(boottime())  # an ast3d that dies before it is known would be missed only after a while
         systemd.notify("READY=1")
         try:
             starts.mark_ready(self._starts, boot_id())

@@ -76,7 +76,8 @@ class Node(NamedTuple):
     @property
     def patience(self) -> float:
         """Seconds; the configuration may have the daemons speak more rarely than usual."""
-        period: Any = self.facts.get("period_seconds")
+        told: Any = self.facts.get("protect")
+        period: Any = told.get("period_seconds") if isinstance(told, dict) else None
         return max(SILENT_SECONDS, 3.0 * period if type(period) in {int, float} and 0 < period <= 60 else 0.0)
 
     def lock_of(self, name: str) -> Path:

@@ -31,6 +31,7 @@ def end(state: State, given: i.WorkerEnded) -> Iterator[Step]:
     if task is None or task.phase != "RUNNING" or task.attempt != given.attempt:
         return
     seconds = round(given.now - task.since, 3)
+    fingerprint = given.fingerprint or state.policy.fingerprint
     if given.night:
         yield records.Done(given.now, task.id, task.entry, given.night, credited=False)
         yield effects.Log("INFO", "task.done", {"task": task.id, "night": given.night, "seconds": seconds})
@@ -46,7 +47,7 @@ def end(state: State, given: i.WorkerEnded) -> Iterator[Step]:
     elif task.cut and given.lost:
         yield from _go_down(state, task, given.now)
     elif task.signal and task.signal_reason == ENDED_BY_OPERATOR:
-        failure = Failure(given.attempt, ENDED_BY_OPERATOR, "environment", seconds, given.tail)
+        failure = Failure(given.attempt, ENDED_BY_OPERATOR, "environment", seconds, given.tail, fingerprint=fingerprint)
         yield records.Failed(given.now, task.id, failure, given.now)
         yield effects.Look(task.entry.place)
         yield effects.Log("INFO", "task.ended", {"task": task.id, "attempt": given.attempt, "reason": ENDED_BY_OPERATOR})
@@ -54,7 +55,7 @@ def end(state: State, given: i.WorkerEnded) -> Iterator[Step]:
         reason = f"{task.signal_reason}; {given.reason}" if task.signal else given.reason
         blame = "frame" if task.signal else given.blame
         cause = cause_of(reason, task) if blame == "environment" else ""
-        failure = Failure(given.attempt, reason, blame, seconds, given.tail, cause)
+        failure = Failure(given.attempt, reason, blame, seconds, given.tail, cause, fingerprint)
         yield from fail(state, task, failure, given.now, final=not given.retriable and not task.signal)
 
 
@@ -105,7 +106,7 @@ def _go_down(state: State, task: Task, now: float) -> Iterator[Step]:
     """The machine went down with the worker: by chance, or the frame brings it down."""
     alone = task.alone + task.solo
     reason = "the machine went down while it was at work"
-    failure = Failure(task.attempt, reason, "environment", 0.0, "")
+    failure = Failure(task.attempt, reason, "environment", 0.0, "", fingerprint=state.policy.fingerprint)
     if alone >= ALONE_AT_MOST:
         reason = f"{reason}, {alone} times with nothing else at work"
         yield records.Discarded(now, task.id, task.entry, reason, "environment", failure)
@@ -121,7 +122,7 @@ def lose_unborn(state: State, now: float) -> Iterator[Step]:
     for task in state.within("RUNNING"):
         if task.pid == 0:
             reason = "the nursery ended before it forked the worker"
-            failure = Failure(task.attempt, reason, "environment", 0.0, "", reason)
+            failure = Failure(task.attempt, reason, "environment", 0.0, "", reason, state.policy.fingerprint)
             yield from fail(state, task, failure, now, final=False)
 
 

@@ -52,6 +52,16 @@ class Core:
         self._first = 0  # where the last snapshot that is whole begins
         self._walk_first = 0
         self._walk: deque[str] | None = None  # the tasks that the snapshot has yet to keep
+        self._firm = False
+
+    @property
+    def firm(self) -> bool:
+        """Whether what was recovered is durable, or cannot be made so and the state says it.
+
+        An earlier ast3d may have written it, failed to sync it, and been killed: it would go with the power.  Until it is
+        written anew nobody must be at hand whose work rests on it: no nursery and no porter.
+        """
+        return self._firm or self._broken
 
     def recover(self, tell: Callable[[], None] = lambda: None) -> Recovery:
         """Fold the records of all earlier ast3d; `tell` is called now and then, for it may take a while."""
@@ -172,7 +182,7 @@ class Core:
         walk = self._walk
         self.commit(now)
         if self._walk is walk:  # neither given up nor begun again
-            self._first, self._walk = self._walk_first, None
+            self._first, self._walk, self._firm = self._walk_first, None, True
             self._relog.forget(self._first)
 
     def _begin_anew(self, now: float) -> None:

@@ -1,8 +1,8 @@
 """What to do: `decide(state, input) -> records, effects`.  Pure; it reads the state and never changes it.
 
-What happened is judged by `ast3d.intake` (frames) and `ast3d.attempts` (workers); `ast3d.starts` says who is next.  A Tick
-asks for what is due, and is given after every batch of inputs: nothing else sends work to the scout, the nursery or the
-porter, so a helper that comes back is asked anew for all that is open.
+What happened is judged by `ast3d.intake` (frames that come), `ast3d.attempts` (workers) and `ast3d.filing` (frames that go);
+`ast3d.starts` says who is next.  A Tick asks for what is due, and is given after every batch of inputs: nothing else sends
+work to the scout, the nursery or the porter, so a helper that comes back is asked anew for all that is open.
 """
 
 import math
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import singledispatch
 
-from ast3d import attempts, effects, halt, intake, records, starts
+from ast3d import attempts, effects, filing, halt, intake, records, starts
 from ast3d import inputs as i
-from ast3d.policy import PAUSE_SECONDS, REFILE_LIMIT_SECONDS, REFILE_SECONDS
+from ast3d.policy import PAUSE_SECONDS
 from ast3d.state import State
 
 ASKED_AT_ONCE = 1000  # frames that the scout is asked about at once
@@ -67,7 +67,7 @@ def _(given: i.Tick, state: State) -> Iterator[Step]:
     if not (state.halting and state.halting.mode == "kill"):
         yield from _limit_workers(state, given.now)
     yield from _start_workers(state, given.now)
-    yield from _file_frames(state, given.now)
+    yield from filing.ask(state, given.now)
 
 
 def _ask_scout(state: State, now: float) -> Iterator[Step]:
@@ -93,19 +93,6 @@ def _start_workers(state: State, now: float) -> Iterator[Step]:
         yield records.Started(now, task.id, task.attempt + 1, solo=task.suspect)
         yield effects.Start(task.id, task.entry, task.attempt + 1)
         yield effects.Log("INFO", "task.start", {"task": task.id, "attempt": task.attempt + 1})
-
-
-def _file_frames(state: State, now: float) -> Iterator[Step]:
-    if "porter" not in state.helpers:
-        return
-    for task in state.within("DONE", "DISCARDED"):
-        if task.filing or task.ready_at > now:
-            continue
-        yield records.FilingAsked(task.id)
-        if task.phase == "DONE":
-            yield effects.Archive(task.id, task.entry, task.night)
-        else:
-            yield effects.Quarantine(task.id, task.entry, task.reason, task.blame, task.failures, task.incomplete)
 
 
 @_steps.register
@@ -155,7 +142,7 @@ def _(given: i.ConfigurationRead, state: State) -> Iterator[Step]:
     if given.policy:
         yield effects.Log("INFO", "config.read", {"slots": given.policy.slots})
         if given.policy.fingerprint != state.policy.fingerprint:
-            yield effects.Reconsider()
+            yield filing.reconsider(given.policy.fingerprint, state)
 
 
 @_steps.register
@@ -166,7 +153,7 @@ def _(given: i.HelperUp, state: State) -> Iterator[Step]:
     if given.helper in ("scout", "porter"):  # the porter may have ended before it brought back what had grown
         yield from (effects.WatchGrowth(task, path, size) for task, (path, size) in state.torn.items())
     if given.helper == "porter":
-        yield effects.Reconsider()
+        yield filing.reconsider(state.policy.fingerprint, state)
 
 
 @_steps.register
@@ -231,48 +218,17 @@ def _(given: i.WorkerEnded, state: State) -> Iterator[Step]:
 
 @_steps.register
 def _(given: i.FrameFiled, state: State) -> Iterator[Step]:
-    task = state.tasks.get(given.task)
-    if task is None or task.phase not in ("DONE", "DISCARDED"):
-        return
-    fields = {"task": given.task, "outcome": given.outcome, "detail": given.detail}
-    if given.outcome == "failed":
-        pause = min(REFILE_SECONDS * 2.0 ** min(task.unfiled, 10), REFILE_LIMIT_SECONDS)
-        yield records.FilingFailed(given.now, given.task, given.detail, given.now + pause)
-        if given.detail != task.filing_problem:
-            yield effects.Log("ERROR", "task.unfiled", fields)
-        return
-    if given.outcome == "published":
-        yield records.Done(given.now, task.id, task.entry, given.detail, credited=False)
-        yield effects.Log("INFO", "task.done", {"task": task.id, "night": given.detail, "late": True})
-        return
-    yield records.Filed(given.task, given.detail if given.outcome == "filed" else "")
-    yield effects.Log("INFO" if given.outcome == "filed" else "ERROR", "task.filed", fields)
-    if given.outcome == "filed" and task.incomplete:
-        yield effects.WatchGrowth(task.id, given.detail, task.entry.size)
-    yield effects.Look(task.entry.place)  # what came under its name by now was taken for it
+    yield from filing.end(state, given)
 
 
 @_steps.register
 def _(given: i.FrameRestored, state: State) -> Iterator[Step]:
-    if given.problem:
-        yield effects.Log("ERROR", "task.unrestored", {"task": given.task, "reason": given.problem})
-    else:
-        yield effects.Log("INFO", "task.restored", {"task": given.task})
-        if given.task in state.torn:
-            yield records.Grown(given.task)
-    if given.request:
-        result = None if given.problem else {"task": given.task, "state": "SEEN"}
-        yield effects.Reply(given.request, result, given.problem)
+    yield from filing.return_to_pool(state, given)
 
 
 @_steps.register
 def _(given: i.FrameGrew, state: State) -> Iterator[Step]:
-    if "porter" not in state.helpers:
-        path, size = state.torn.get(given.task, ("", 0))
-        yield effects.WatchGrowth(given.task, path, size)  # told again at the next look
-    elif given.task not in state.tasks:
-        yield effects.Log("INFO", "task.grew", {"task": given.task})
-        yield effects.Restore(given.task, request=0)
+    yield from filing.grow(state, given)
 
 
 @_steps.register

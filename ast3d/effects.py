@@ -81,7 +81,13 @@ class Restore:
 
 @dataclass(frozen=True)
 class Reconsider:
-    """Have the porter move all quarantined frames back that failed under another code or configuration."""
+    """Have the porter move all quarantined frames back that were tried with other code or configuration than this.
+
+    `but`: those that have yet to arrive there; see `ast3d.filing`.
+    """
+
+    fingerprint: str
+    but: tuple[str, ...]
 
 
 @dataclass(frozen=True)

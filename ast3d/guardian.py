@@ -19,7 +19,7 @@ from ast3d.common.schema import Protect
 from ast3d.lock import Lock
 from ast3d.state import State
 from protectd import faults, files, spawn, starts, systemd
-from protectd.message import Settings
+from protectd.message import DEFAULT, Settings
 from protectd.watch import Watch
 
 FACTS = "ast3d.json"
@@ -57,7 +57,7 @@ class Guardian:
         self._next_check = 0.0
         faults.allow()
         self.superseded = False  # somebody took the lock's file away, and another ast3d may run
-        self._period = Protect().period_seconds
+        self._settings = DEFAULT
         self._describe()
         start_peer = None if systemd.is_unit("ast3d") else self._start_peer
         self._watch = Watch(
@@ -69,8 +69,8 @@ class Guardian:
         self._progress += 1
         settings = Settings(protect.enabled, protect.period_seconds, protect.misses)
         self._watch.turn(now, self._progress, self._says, settings)
-        if protect.period_seconds != self._period:
-            self._period = protect.period_seconds
+        if settings != self._settings:
+            self._settings = settings
             self._next_check = now
             with contextlib.suppress(OSError):
                 (self._layout.run / FACTS).unlink()
@@ -112,7 +112,7 @@ class Guardian:
             "lock": str(self._layout.lock),
             "log": str(self._layout.log_file),
             "generation": self._lock.generation,
-            "period_seconds": self._period,
+            "protect": self._settings._asdict(),
         }
         files.replace(self._layout.run / FACTS, facts)
 

@@ -151,7 +151,7 @@ class WorkerEnded:
     """The worker's process is gone.  Published under `night`, or failed for `reason`.
 
     `retriable` False: trying again cannot help.  `changed`: it was another frame by then than the one that was meant.
-    `lost`: it ended without a word.
+    `lost`: it ended without a word.  `fingerprint`: of the code and configuration that it was given; empty if unknown.
     """
 
     now: float
@@ -164,6 +164,7 @@ class WorkerEnded:
     tail: str
     changed: bool = False
     lost: bool = False
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class Account:
     retriable: bool = True
     changed: bool = False
     tail: str = ""
+    fingerprint: str = ""
 
     @property
     def entry(self) -> Entry:

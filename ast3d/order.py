@@ -23,6 +23,7 @@ class Order:
     kept_templates: str
     command: list[str]
     photometry: dict[str, Any]
+    fingerprint: str  # of the code and configuration
 
     @property
     def out(self) -> Path:

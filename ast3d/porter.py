@@ -35,7 +35,6 @@ class Porter:
     def __init__(self, link: HelperEnd) -> None:
         self.link = link
         self.folders: dict[str, Path] = {}
-        self.fingerprint = ""  # of the code and configuration that are at work
         self.told_at = 0.0
         self.orders: dict[str, Callable[[dict[str, Any]], Message | None]] = {
             "archive": self.archive,
@@ -59,8 +58,6 @@ class Porter:
             self.folders = {name: Path(path) for name, path in asked.items()}
             for pool in self.folders["incoming"].glob("*"):
                 put_back(pool)
-        elif verb == "fingerprint":
-            self.fingerprint = asked
         elif verb == "ping":
             self.link.send({"pong": asked})
         elif (answer := self.orders[verb](asked)) is not None:
@@ -77,7 +74,6 @@ class Porter:
             return self.filed(asked, "published", night)
         folder = self.folders["quarantine"] / asked["telescope"] / task
         why = asked["why"] | {"name": escape(asked["name"]), "telescope": asked["telescope"], "discarded": clock.stamp()}
-        why["fingerprint"] = self.fingerprint
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.bundle(asked, folder)
@@ -172,11 +168,12 @@ class Porter:
             return False
         return identify(there, Entry(place, there.lstat().st_size, 0)) == folder.name
 
-    def reconsider(self, _: dict[str, Any]) -> None:
+    def reconsider(self, asked: dict[str, Any]) -> None:
         """Back into the pool with every frame that was tried by other code, or under another configuration, than today's."""
+        but = set(asked["but"])
         for path in sorted(self.folders["quarantine"].glob(f"*/*/{WHY}")):
             self.alive()
-            if tried_otherwise(path, self.fingerprint):
+            if path.parent.name not in but and tried_otherwise(path, asked["fingerprint"]):
                 answer = {"task": path.parent.name, "request": 0, "problem": self.bring_back(path)}
                 self.link.send({"restored": answer})
 

@@ -62,7 +62,7 @@ def run(order: Order) -> None:
     pid = os.getpid()
     account = ledger.Account(
         order.task, order.attempt, order.telescope, order.name, order.size, order.mtime_ns, pid,
-        processes.start_ticks(pid), clock.boot_id(), clock.boottime(),
+        processes.start_ticks(pid), clock.boot_id(), clock.boottime(), fingerprint=order.fingerprint,
     )  # fmt: skip
     ledger.write(attempts, account)
     try:

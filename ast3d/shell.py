@@ -52,7 +52,7 @@ class Shell:
         self.inputs: deque[i.Input] = deque()
         self.stopping = ""
         self.status = 0
-        self.tidied = False
+        self.porter_begun = self.tidied = False
         self.running: list[str] = []
         self.next_look = 0.0
         self.selector = selectors.DefaultSelector()
@@ -74,7 +74,7 @@ class Shell:
         self.listen_to_signals()
         self.read_configuration(at_start=True)
         self.recover()
-        self.begin("scout", boottime())  # the others when it has looked: they would keep it from that
+        self.begin("scout", boottime())  # the others when it has looked: they would keep it from that; and see `Core.firm`
         self.crew.tend(boottime())
         self.log.info("daemon.start", version=VERSION, pid=os.getpid(), root=str(self.layout.state.parent))
         while not self.stopping and not self.guardian.superseded:
@@ -155,6 +155,8 @@ class Shell:
             self.log.info("daemon.ready", seconds=round(boottime() - self.started, 3))
             self.guardian.ready(boottime())
             ready()
+        if not (self.on_ready or self.porter_begun) and self.core.firm:
+            self.porter_begun = True
             self.begin("porter", boottime())
 
     # --- effects
@@ -201,6 +203,7 @@ class Shell:
             "kept_templates": str(self.layout.state / "templates"),
             "command": list(self.config.pipeline.command or ()),
             "photometry": self.config.photometry.as_dict(),
+            "fingerprint": fingerprint_of(self.config),
         }
         self.crew.send("nursery", {"start": order})
 
@@ -217,7 +220,6 @@ class Shell:
         elif helper == "porter":
             folders = ("incoming", "products", "archive", "quarantine", "state")
             self.crew.send("porter", {"folders": {name: str(getattr(self.layout, name)) for name in folders}})
-            self.crew.send("porter", {"fingerprint": fingerprint_of(self.config)})
             self.crew.send("porter", {"ping": 0} if self.tidied else {"tidy": {"keep": self.running}})
         elif not self.config.pipeline.command:
             self.crew.send("nursery", {"photometry": {}})
@@ -282,7 +284,6 @@ class Shell:
             return
         self.log.set_level(self.config.roulog.level)
         self.desk.admit(self.config.control.group, self.config.control.operators)
-        self.crew.send("porter", {"fingerprint": fingerprint_of(self.config)})
         self.inputs.append(i.ConfigurationRead(boottime(), policy_of(self.config), "; ".join(complaints)))
         self.crew.send("scout", self.watch_order())
 

@@ -49,6 +49,7 @@ class Failure:
     """Why one attempt did not end in published products.  `counts`: it was the frame's fault.
 
     `cause`: what failures of the machine have in common that would hit other frames too; empty where it was none.
+    `fingerprint`: of the code and configuration that the attempt was made with.
     """
 
     attempt: int
@@ -57,6 +58,7 @@ class Failure:
     seconds: float
     tail: str
     cause: str = ""
+    fingerprint: str = ""
 
     @property
     def counts(self) -> bool:

@@ -37,7 +37,7 @@ def worker_ended(told: Account, now: float) -> i.WorkerEnded:
     """The input that the end of a worker means, by its account, or by what is known where that does not say how it ended."""
     return i.WorkerEnded(
         now, told.task, told.attempt, told.night, told.reason, told.blame, told.retriable, told.tail, told.changed,
-        lost=not told.ended,
+        lost=not told.ended, fingerprint=told.fingerprint,
     )  # fmt: skip
 
 
@@ -56,8 +56,8 @@ def asked(effect: effects.Effect) -> tuple[Helper, Message] | None:
             return "porter", {"quarantine": _of(effect.entry) | {"task": effect.task, "why": why(effect)}}
         case effects.Restore(task, request):
             return "porter", {"restore": {"task": task, "request": request}}
-        case effects.Reconsider():
-            return "porter", {"reconsider": {}}
+        case effects.Reconsider(fingerprint, but):
+            return "porter", {"reconsider": {"fingerprint": fingerprint, "but": but}}
         case effects.Sweep(task, attempt):
             return "porter", {"sweep": {"task": task, "attempt": attempt}}
     return None
@@ -72,6 +72,7 @@ def why(effect: effects.Quarantine) -> dict[str, Any]:
         "blame": effect.blame,
         "incomplete": effect.incomplete,
         "size": effect.entry.size,
+        "fingerprint": effect.failures[-1].fingerprint if effect.failures else "",
         "attempts": [
             {"attempt": f.attempt, "reason": f.reason, "blame": f.blame, "seconds": f.seconds, "tail": f.tail}
             for f in effect.failures

@@ -45,10 +45,10 @@ class Daemon:
         self._told_systemd = ""
         as_unit = systemd.is_unit("protectd")
         start = None if as_unit else self._start_ast3d
-        which = self._lock.generation
         self._watch = Watch(
-            node.run, "protectd", "ast3d", self._selector, self.log, start, generation=which, locks=node.locks
-        )
+            node.run, "protectd", "ast3d", self._selector, self.log, start, settings=node.settings(),
+            generation=self._lock.generation, locks=node.locks,
+        )  # fmt: skip
 
     def run(self) -> int:
         """Until it is told to end; -> the exit status."""

@@ -1,6 +1,6 @@
 """What one daemon knows of the other, its peer."""
 
-from protectd.message import Settings
+from protectd.message import DEFAULT, Settings
 from protectd.proc import Look
 from protectd.starts import pause
 
@@ -11,9 +11,11 @@ START_PAUSE_SECONDS = 1.0  # there are never more starts than one in so long
 class Guard:
     """What is known of the peer.  `obeys`: it takes its settings from what the peer says (protectd does)."""
 
-    def __init__(self, now: float, peer: str, *, may_start: bool = True, obeys: bool = False) -> None:
+    def __init__(
+        self, now: float, peer: str, settings: Settings = DEFAULT, *, may_start: bool = True, obeys: bool = False
+    ) -> None:
         self.peer, self.may_start, self.obeys = peer, may_start, obeys
-        self.settings = Settings()
+        self.settings = settings
         self.turned_at = now
         # who it is
         self.pid: int | None = None

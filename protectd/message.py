@@ -19,6 +19,9 @@ class Settings(NamedTuple):
     misses: int = 3
 
 
+DEFAULT = Settings()
+
+
 class Message(NamedTuple):
     """One datagram.  `ticks`: when the sender started, in clock ticks since boot, so that (pid, ticks) names one process.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from protectd import files
+from protectd.message import DEFAULT, Settings, read_settings
 
 SITE_RUN = Path("/run/ast3")
 SITE_STATE = Path("/var/lib/ast3/state")
@@ -38,6 +39,13 @@ class Node(NamedTuple):
         """The files of which an ast3d holds one: that of the one ast3d, or that of one which only begins."""
         told = self._told("lock")
         return [told or (self.root / "state" if self.root else SITE_STATE) / "ast3d.lock", self.run / "ast3d.begin"]
+
+    def settings(self) -> Settings:
+        """How the last ast3d wanted to be guarded; until this one says how."""
+        try:
+            return read_settings(files.read(self.run / "ast3d.json").get("protect")) or DEFAULT
+        except (ValueError, TypeError, KeyError):
+            return DEFAULT
 
     def log_file(self) -> Path:
         """The log of protectd, beside that of ast3d."""

@@ -19,7 +19,7 @@ from ast3d.common.clock import boot_id, boottime
 from protectd import events, files, judge, proc, systemd
 from protectd.guard import Guard
 from protectd.handshake import Hand
-from protectd.message import Message, Settings
+from protectd.message import DEFAULT, Message, Settings
 
 MOST_STEPS = 100  # in one turn
 
@@ -42,11 +42,12 @@ class Watch:
         say: Say,
         start_peer: Callable[[], int | None] | None,
         *,
+        settings: Settings = DEFAULT,
         generation: int = 0,
         locks: Callable[[], list[Path]] | None = None,
     ) -> None:
         now = boottime()
-        self.guard = Guard(now, peer, may_start=start_peer is not None, obeys=name == "protectd")
+        self.guard = Guard(now, peer, settings, may_start=start_peer is not None, obeys=name == "protectd")
         self._run, self._name, self._selector, self._say, self._start_peer = run, name, selector, say, start_peer
         self._locks = locks or (lambda: [run / f"{peer}.lock"])
         self._generation = generation
@@ -106,7 +107,7 @@ class Watch:
     def _beat(self, now: float, progress: int, says: str, until: float) -> None:
         """As often as the peer expects it, which may not have heard yet that the period is a longer one."""
         guard = self.guard
-        expected = guard.stated or Settings()
+        expected = guard.stated or DEFAULT
         self._next_beat = now + min(guard.settings.period_seconds, expected.period_seconds)
         self._said = (says, until)
         self._listen()

@@ -61,6 +61,11 @@ class Node:
         self.give(i.FrameFiled(self.now, name + "-id", "filed", "/archive"))
 
 
+def fail(_fd):
+    """Instead of fsync."""
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 @pytest.fixture
 def node(tmp_path):
     return Node(tmp_path)
@@ -156,6 +161,31 @@ def test_a_snapshot_of_many_tasks_is_written_in_turns_and_is_whole_at_each(tmp_p
         assert remembered(other) == remembered(node.core)
 
 
+def test_what_was_read_is_relied_on_when_it_is_written_anew_and_not_before(node, monkeypatch):
+    for name in "abc":
+        node.accept(name)
+    node.core.commit(node.now)
+    monkeypatch.setattr(core_module, "KEPT_AT_ONCE", 1)
+    node.begin()
+    turns = 1
+    while not node.core.firm:
+        node.give()
+        turns += 1
+    assert turns == 3
+    assert not (node.folder / "0000000001.relog").exists()
+    before = remembered(node.core)
+    assert node.begin().problems == ()
+    assert remembered(node.core) == before
+
+
+def test_where_nothing_can_be_written_it_goes_on_with_what_was_read(node, monkeypatch):
+    node.accept("a")
+    monkeypatch.setattr(os, "fdatasync", fail)
+    node.begin()
+    assert node.core.firm
+    assert node.core.state.relog_problem
+
+
 def test_of_a_snapshot_that_lost_a_part_nothing_is_taken_for_the_whole(node, monkeypatch):
     node.give(i.Pause(node.now, 1, 1e6))
     for name in ("a", "b", "c"):
@@ -187,9 +217,6 @@ def test_after_a_reboot_the_next_ast3d_suspects_what_was_running(node):
 def test_a_relog_that_cannot_be_written_stops_nothing_and_heals(node, monkeypatch):
     node.accept("a")
     fdatasync = os.fdatasync
-
-    def fail(_fd):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "fdatasync", fail)
     monkeypatch.setattr(os, "fsync", fail)

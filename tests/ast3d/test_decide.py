@@ -594,8 +594,39 @@ def test_one_frame_at_a_time_while_nothing_can_be_remembered():
 def test_quarantine_is_reconsidered_when_code_or_configuration_change():
     node = Node()
     read = i.ConfigurationRead(node.now, replace(POLICY, fingerprint="new"), "")
-    assert effects.Reconsider() in node.give(read)
-    assert effects.Reconsider() not in node.give(read)
+    assert node.give(read) == [effects.Reconsider("new", ())]
+    assert node.give(read) == []
+
+
+def tried():
+    """A frame that was tried with "old" and is discarded while "new" is at work; -> the node, and its task."""
+    node = Node()
+    start = node.accept()
+    node.give(i.ConfigurationRead(node.now, replace(POLICY, fingerprint="new"), ""))
+    node.end(start, retriable=False, fingerprint="old")
+    return node, start.task
+
+
+def test_a_frame_that_is_on_its_way_to_the_quarantine_comes_back_from_there_if_it_was_tried_otherwise():
+    node, task = tried()
+    found = node.give(i.HelperDown(node.now, "porter", "ended"), i.HelperUp(node.now, "porter"))
+    assert effects.Reconsider("new", (task,)) in found
+    assert effects.Restore(task, 0) in node.give(i.FrameFiled(node.now, task, "filed", "/q"))
+
+
+@pytest.mark.parametrize("outcome", ["changed", "vanished", "failed"])
+def test_what_never_got_there_does_not(outcome):
+    node, task = tried()
+    assert effects.Restore(task, 0) not in node.give(i.FrameFiled(node.now, task, outcome, ""))
+
+
+def test_a_frame_that_was_processed_in_the_end_stays_in_the_archive_whatever_it_was_tried_with():
+    node = Node()
+    start = node.accept()
+    (again,) = starts([*node.end(start, fingerprint="old"), *node.later(POLICY.backoff_limit_seconds)])
+    node.end(again, night="n", fingerprint="new")
+    node.give(i.ConfigurationRead(node.now, replace(POLICY, fingerprint="new"), ""))
+    assert effects.Restore(start.task, 0) not in node.give(i.FrameFiled(node.now, start.task, "filed", "/archive"))
 
 
 def test_products_that_are_found_standing_turn_a_discarded_frame_into_a_done_one():

@@ -290,7 +290,7 @@ def test_quarantine_and_restore(porter, pool, tmp_path, name):
 
 def quarantine(porter, order: dict, **why) -> None:
     """As a frame is discarded that was tried once."""
-    tried = {"reason": "torn", "attempts": [{"attempt": 1}], "incomplete": False}
+    tried = {"reason": "torn", "attempts": [{"attempt": 1}], "incomplete": False, "fingerprint": "then"}
     porter.tell(quarantine=order | {"why": tried | why})
     assert porter.wait_for("filed")["outcome"] == "filed"
 
@@ -304,6 +304,7 @@ def test_a_discarded_frame_has_all_that_its_last_attempt_was_given(porter, pool,
         order = Order(
             **given, attempt=attempt, frame=str(pool / "a.fits"), templates=str(tmp_path), template=None, products="/p",
             attempts=str(attempts), kept_templates="/k", command=["run", "{frame}"], photometry={"gain": attempt},
+            fingerprint="then",
         )  # fmt: skip
         bundle.note(order, template, {"numpy": "2.0"})
     quarantine(porter, given)
@@ -325,7 +326,7 @@ def test_a_template_that_was_replaced_before_the_frame_was_discarded_is_not_take
     template, attempts = tmp_path / "t.fits", tmp_path / "state" / "attempts"
     template.write_bytes(b"template")
     order = Order(**given, attempt=1, frame="/f", templates="", template=None, products="/p", attempts=str(attempts),
-                  kept_templates="/k", command=[], photometry={})  # fmt: skip
+                  kept_templates="/k", command=[], photometry={}, fingerprint="then")  # fmt: skip
     bundle.note(order, template, {})
     template.write_bytes(b"another template")
     quarantine(porter, given)
@@ -347,7 +348,7 @@ def test_a_note_of_the_order_leaves_the_account_alone_and_is_tidied_like_it(port
     for task in ("a-1", "b-2"):
         account = ledger.Account(task, 1, "t", "a.fits", 3, 1, 1, 1, "", 0.0)
         ledger.write(attempts, account)
-        order = Order(task, 1, "t", "a.fits", 3, 1, "/f", "", None, "/p", str(attempts), "/k", [], {})
+        order = Order(task, 1, "t", "a.fits", 3, 1, "/f", "", None, "/p", str(attempts), "/k", [], {}, "then")
         bundle.note(order, None, {})
     assert ledger.read_all(attempts)[-1] == account
     porter.tell(tidy={"keep": ["b-2.1"]})
@@ -356,17 +357,16 @@ def test_a_note_of_the_order_leaves_the_account_alone_and_is_tidied_like_it(port
 
 
 def test_what_was_tried_by_other_code_comes_back(porter, pool):
-    porter.tell(fingerprint="then")
     tried = put(pool, "tried.fits")
     quarantine(porter, tried)
     quarantine(porter, put(pool, "short.fits"), incomplete=True)
     quarantine(porter, put(pool, "refused.fits"), attempts=[])
-    porter.tell(reconsider={})
+    porter.tell(reconsider={"fingerprint": "then", "but": []})
+    porter.tell(reconsider={"fingerprint": "now", "but": [tried["task"]]})
     porter.sync()
     assert not [message for message in porter.heard if "restored" in message]
-    porter.tell(fingerprint="now")
-    quarantine(porter, put(pool, "today.fits"))
-    porter.tell(reconsider={})
+    quarantine(porter, put(pool, "today.fits"), fingerprint="now")
+    porter.tell(reconsider={"fingerprint": "now", "but": []})
     assert porter.wait_for("restored") == {"task": tried["task"], "request": 0, "problem": ""}
     porter.sync()
     assert not [message for message in porter.heard if "restored" in message]
@@ -384,8 +384,7 @@ def test_what_is_older_than_fingerprints_or_damaged_is_reconsidered_or_left(port
     why.write_text(json.dumps(facts))
     (folder / damaged["task"] / "why.json").write_text("[]")
     (pool / "blocked.fits").write_bytes(b"another")
-    porter.tell(fingerprint="now")
-    porter.tell(reconsider={})
+    porter.tell(reconsider={"fingerprint": "now", "but": []})
     answers = {one["task"]: one["problem"] for one in (porter.wait_for("restored"), porter.wait_for("restored"))}
     assert answers.keys() == {older["task"], blocked["task"]}
     assert answers[older["task"]] == ""
@@ -442,7 +441,7 @@ def test_a_damaged_note_of_a_discarded_frame_is_named_and_hurts_nobody(porter, p
     quarantine(porter, order)
     why = tmp_path / "quarantine" / "t" / order["task"] / "why.json"
     why.write_text(text)
-    porter.tell(reconsider={})
+    porter.tell(reconsider={"fingerprint": "now", "but": []})
     porter.tell(restore={"task": order["task"], "request": 7})
     problem = f"{order['task']}: {why} is damaged; move the frame that lies beside it into its pool by hand"
     assert porter.wait_for("restored") == {"task": order["task"], "request": 7, "problem": problem}
@@ -479,7 +478,7 @@ def attempt_at(frame: Path) -> runner.AttemptFailedError:
     """How an attempt at a frame that it cannot open ends."""
     order = Order(
         task="a-1", attempt=1, telescope="t", name=frame.name, size=3, mtime_ns=1, frame=str(frame), templates="",
-        template=None, products="", attempts="", kept_templates="", command=["true"], photometry={},
+        template=None, products="", attempts="", kept_templates="", command=["true"], photometry={}, fingerprint="",
     )  # fmt: skip
     with pytest.raises(runner.AttemptFailedError) as raised:
         runner.attempt(order, ledger.Account("a-1", 1, "t", frame.name, 3, 1, 1, 1, "", 0.0), [])

@@ -213,7 +213,7 @@ def test_what_is_not_silent_long_enough_or_goes_on_is_left(empty, call, hold, ag
 
 def test_a_longer_period_is_waited_for(empty, call, hold):
     processes = [hold(name, ago=170) for name in NAMES]
-    (empty / "run" / "ast3d.json").write_text('{"period_seconds": 60}')
+    (empty / "run" / "ast3d.json").write_text('{"protect": {"period_seconds": 60}}')
     assert call(empty) == (0, "", "")
     assert [process.poll() for process in processes] == [None, None]
 

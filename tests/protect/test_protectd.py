@@ -42,8 +42,8 @@ class Node:
         self.tell([sys.executable, str(PEER), str(self.run), str(PERIOD)])
         self.daemons: list[subprocess.Popen] = []
 
-    def tell(self, argv):
-        facts = {"argv": argv, "lock": str(self.root / "none.lock"), "log": str(self.root / "log" / "ast3d.log")}
+    def tell(self, argv, **more):
+        facts = {"argv": argv, "lock": str(self.root / "none.lock"), "log": str(self.root / "log" / "ast3d.log")} | more
         (self.run / "ast3d.json").write_text(json.dumps(facts))
 
     def start(self, *more, **environment):
@@ -172,6 +172,18 @@ def test_while_the_marker_is_there_nothing_is_started(node):
     assert not node.begun()
     marker.write_text(json.dumps({"boot": "another"}))
     node.peer()
+
+
+@pytest.mark.parametrize("protect", [{"enabled": False, "period_seconds": 0.2, "misses": 3}, {"enabled": 0}, "no"], ids=str)
+def test_it_guards_as_the_last_ast3d_wanted_it_until_this_one_speaks(node, protect):
+    argv = json.loads((node.run / "ast3d.json").read_text())["argv"]
+    node.tell(argv, protect=protect)
+    node.start()
+    if protect == "no" or len(protect) < 3:  # damaged: it guards
+        node.peer()
+        return
+    wait_for(lambda: (alive := node.alive("protectd")) and alive["progress"] > 12)
+    assert not node.begun()
 
 
 def test_it_ends_for_a_stop_that_is_asked_for_while_it_runs(node):

@@ -197,7 +197,7 @@ def test_nobody_guards_where_the_configuration_says_so_and_this_changes_while_it
     one.kill("ast3d", number=signal.SIGHUP)
     one.wait(one.guarded, "guarded")
     facts = files.read(one.run / "ast3d.json")
-    assert facts["period_seconds"] == 0.2
+    assert facts["protect"] == {"enabled": True, "period_seconds": 0.2, "misses": 5}
     before = one.pid("ast3d")
     one.kill("ast3d")
     one.wait(lambda: one.pid("ast3d") not in {0, before} and one.guarded(), "started again")

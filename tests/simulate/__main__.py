@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from tests.simulate.campaign import campaign
+from tests.simulate.campaign import campaign, seeds
 from tests.simulate.history import run
 
 
@@ -19,8 +19,8 @@ def main() -> int:
     if options.replay is not None:
         return replay(options.replay)
     began = time.monotonic()
-    seeds = range(options.seed, options.seed + options.histories)
-    tally = campaign(seeds, options.jobs, lambda line: print(f"{time.monotonic() - began:7.1f} s  {line}", flush=True))
+    chosen = seeds(options.seed, options.histories)
+    tally = campaign(chosen, options.jobs, lambda line: print(f"{time.monotonic() - began:7.1f} s  {line}", flush=True))
     for line in tally.lines():
         print(line)
     return 1 if tally.violations or tally.empty() else 0

@@ -116,5 +116,8 @@ def _rightly_kept(world: World, frame: Frame, task: str) -> None:
     guilty = guilty or (frame.kind == "flaky" and world.long_suspend)  # its one attempt more may have taken too long
     if task in world.products:
         raise ViolationError(f"{task} is published and in quarantine")
-    if not guilty and frame.failed < world.policy.attempts and world.alone_at_cuts[task] < SUSPECT_CUTS:
+    alone = world.alone_at_cuts[task] >= SUSPECT_CUTS
+    if frame.size >= frame.needs and frame.tried_under not in ("", world.fingerprint) and not alone:
+        raise ViolationError(f"{task} stays in quarantine, tried as {frame.tried_under} and not as {world.fingerprint}")
+    if not guilty and frame.failed < world.policy.attempts and not alone:
         raise ViolationError(f"{task}, {frame.kind}, is in quarantine")

@@ -18,7 +18,7 @@ WEIGHED = {
 }  # fmt: skip
 RELOG_FAULTS = ("disk_full", "disk_dead", "read_error")  # after them something may be forgotten, as is said
 TELESCOPE = "east"
-HALTING = 10_000_000  # from this seed on operators stop ast3d in every way there is; below, histories are as they were found
+HALTING = 10_000_000  # from this seed on operators stop ast3d in every way there is
 
 
 class Faults:
@@ -214,5 +214,4 @@ class Faults:
         elif self.rng.random() < 0.3:
             self.world.fingerprint += "1"
             self.world.policy = replace(self.world.policy, fingerprint=self.world.fingerprint)
-            self.node.send("porter", ("fingerprint", self.world.fingerprint))
             self.node.put(i.ConfigurationRead(now, self.world.policy, ""))

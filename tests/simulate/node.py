@@ -1,5 +1,6 @@
 """ast3d: the real core, and what `ast3d.shell` does around it, with an end possible before and after each effect."""
 
+from dataclasses import replace
 from functools import partial
 
 from ast3d import effects
@@ -34,7 +35,7 @@ class Node:
         self.pauses: dict[str, float] = {}
         self.again: dict[str, float] = {}
         self.watched: dict[Key, int] = {}
-        self.tidied = False
+        self.porter_begun = self.tidied = False
         self.clean = False  # it was asked to stop
         self.ending = False  # it says that it may end now
 
@@ -62,7 +63,8 @@ class Node:
     def start(self) -> None:
         world = self.world
         world.tell("ast3d starts")
-        self.up, self.tidied, self.clean, self.ending, self.quiet = True, False, False, False, 0
+        self.up, self.clean, self.ending, self.quiet = True, False, False, 0
+        self.porter_begun = self.tidied = False
         relog = WatchedRelog(world.disk, world.boot_id, SEGMENT_BYTES)
         relog.books = world.books
         self.core = WatchedCore(relog)
@@ -77,7 +79,6 @@ class Node:
         self.settle()
         self.core.commit(world.boottime)
         self.begin("scout")
-        self.begin("porter")
         self.wake(0.0)
 
     def count_cuts(self) -> None:
@@ -137,6 +138,9 @@ class Node:
             self.begin(name)
         self.inputs.append(i.Tick(now))
         self.settle()
+        if not self.porter_begun and self.core.state.scanned and self.core.firm:
+            self.porter_begun = True
+            self.begin("porter")
         if self.ending:
             self.stop()
             self.world.crash("kill")
@@ -207,7 +211,6 @@ class Node:
         if name == "scout":
             helper.send(("scan",))
         elif name == "porter":
-            helper.send(("fingerprint", self.world.fingerprint))
             helper.send(("ping",) if self.tidied else ("tidy", self.keep))
         else:
             helper.send(("preload",))
@@ -271,8 +274,10 @@ class Node:
         self.watched.pop(key, None)
         a = self.world.accounts.get(key)
         now = self.world.boottime
+        under = a.fingerprint if a else ""
         if a is None or not a.ended:
             reason = "the worker was killed, or ended without a word"
-            self.put(i.WorkerEnded(now, *key, "", reason, "environment", retriable=True, tail="", lost=True))
+            ended = i.WorkerEnded(now, *key, "", reason, "environment", retriable=True, tail="", lost=True)
         else:
-            self.put(i.WorkerEnded(now, *key, a.night, a.reason, a.blame, retriable=a.retriable, tail="", changed=a.changed))
+            ended = i.WorkerEnded(now, *key, a.night, a.reason, a.blame, retriable=a.retriable, tail="", changed=a.changed)
+        self.put(replace(ended, fingerprint=under))

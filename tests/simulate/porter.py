@@ -15,12 +15,9 @@ class Porter(Helper):
     """Moves, by link, sync, unlink, sync."""
 
     name = "porter"
-    fingerprint = ""
 
     def serve(self, order: Order) -> Iterator[float]:
         match order:
-            case ("fingerprint", text):
-                self.fingerprint = text
             case ("ping",):
                 self.tell(None)
             case ("tidy", keep):
@@ -32,9 +29,10 @@ class Porter(Helper):
             case effects.Restore(task, request):
                 problem = yield from self.bring_back(task)
                 self.tell(lambda now: i.FrameRestored(now, task, request, problem))
-            case effects.Reconsider():
+            case effects.Reconsider(fingerprint, but):
                 for task, folder in sorted(self.world.quarantine.items()):
-                    if folder.failures and not folder.incomplete and folder.fingerprint != self.fingerprint:
+                    otherwise = folder.failures and not folder.incomplete and folder.fingerprint != fingerprint
+                    if otherwise and task not in but:
                         problem = yield from self.bring_back(task)
                         self.tell(lambda now, task=task, problem=problem: i.FrameRestored(now, task, 0, problem))
 
@@ -96,7 +94,8 @@ class Porter(Helper):
             self.tell(lambda now: i.FrameFiled(now, task, "published", "night"))
             return
         folder = world.quarantine.setdefault(task, Folder(order.entry.place, (), False, ""))
-        folder.failures, folder.incomplete, folder.fingerprint = order.failures, order.incomplete, self.fingerprint
+        folder.failures, folder.incomplete = order.failures, order.incomplete
+        folder.fingerprint = order.failures[-1].fingerprint if order.failures else ""
         yield world.soon()
         yield from self.file(task, order.entry.place, _Inside(world.quarantine, task), task)
 

@@ -14,6 +14,7 @@ class Runner:
     def __init__(self, world: World, order: Start, pid: int) -> None:
         self.world, self.order, self.pid = world, order, pid
         self.key = (order.task, order.attempt)
+        self.fingerprint = world.fingerprint
         self.working = self.deaf = self.asked = False
         self.turn = 0
         world.workers[pid] = self
@@ -56,7 +57,7 @@ class Runner:
 
     def run(self) -> Iterator[float]:
         world, order = self.world, self.order
-        account = Account(order.task, order.attempt, order.entry, self.pid, world.boottime)
+        account = Account(order.task, order.attempt, order.entry, self.pid, world.boottime, fingerprint=self.fingerprint)
         if world.trouble and world.rng.random() < 0.3:
             return  # no room even for the account
         world.account(account)
@@ -83,6 +84,7 @@ class Runner:
         self.check_alone()
         self.working = True
         ends = outcome(frame, world.rng)
+        frame.tried_under = self.fingerprint
         self.deaf = ends.deaf
         world.tell("worker", self.key, frame.kind, ends.what, round(ends.seconds, 2))
         yield 1e9 if ends.what == "never" else ends.seconds

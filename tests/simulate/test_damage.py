@@ -12,7 +12,7 @@ from tests.simulate.damage import Tally, campaign, examine
 from tests.simulate.damage_images import build, check, recipes
 from tests.simulate.damage_log import Log
 
-LOGS = range(1, 13)
+LOGS = range(1, 17)
 
 
 def test_ten_thousand_images():
@@ -26,9 +26,9 @@ def test_ten_thousand_images():
 @pytest.mark.parametrize(
     "recipe",
     [
-        "4:kill+unreadable,0000000022.relog",
-        "12:kill+unreadable,0000000018.relog",
-        "4:kill+truncate,0000000022.relog,60",
+        "5:kill+unreadable,0000000040.relog",
+        "11:kill+unreadable,0000000009.relog",
+        "5:kill+truncate,0000000040.relog,60",
     ],
 )
 def test_numbers_are_not_given_again_where_the_only_segment_could_not_be_read(recipe):

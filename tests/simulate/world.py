@@ -36,6 +36,7 @@ class Account:
     blame: Blame = "frame"
     retriable: bool = True
     changed: bool = False
+    fingerprint: str = ""
 
 
 @dataclass(slots=True)

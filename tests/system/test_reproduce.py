@@ -1,6 +1,7 @@
 """A frame that a real ast3d gave up on, taken out of its quarantine by hand."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -117,3 +118,18 @@ def test_a_discarded_frame_is_tried_again_under_another_configuration_and_not_un
     one.settled(2)
     assert one.discarded() == []
     assert one.status()["tasks"]["done"] == 2
+
+
+def test_a_frame_that_fails_while_the_configuration_is_changed_is_tried_under_the_new_one(node):
+    command = "pipeline: {command: [/bin/sh, -c, 'touch @/begun; while [ ! -e @/go ]; do sleep 0.05; done; exit 1']}\n"
+    failing = QUICK.replace("attempts: 2", "attempts: 1") + command
+    one = node(failing)
+    drop(one, "a.fits")
+    one.wait((one.root / "begun").exists, "begun")
+    one.configure(failing.replace("exit 1", "true"))
+    one.process.send_signal(signal.SIGHUP)
+    one.wait(lambda: one.log().count("config.read") == 2, "read")
+    (one.root / "go").touch()
+    one.settled(1)
+    assert one.discarded() == []
+    assert one.log().count("task.discarded") == 1

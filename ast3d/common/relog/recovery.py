@@ -132,18 +132,19 @@ def _together(segments: list[Segment], capacity: int) -> Reading:
 def _promised(segments: list[Segment], capacity: int) -> tuple[list[Range], int, int]:
     """-> the ranges that should be there, their end, and where the guesses among them begin, or 0.
 
-    Without a head a segment may have held `capacity` records.
+    Without a head a segment may have held `capacity` records; where no other says more, that many in all before it too.
     """
     promised: list[Range] = []
     top = 0
     lost = 0  # segments of which it is not known where they end
+    begun = 0  # the number of the last of them
     seen = False
     for segment in segments:
         head = segment.head
         if head is None:
-            lost += 1
+            lost, begun = lost + 1, segment.number
             continue
-        since = top if seen else max(head.before - lost * capacity, 0) if lost else head.before
+        since = top if seen else _least_before(head.before, lost, begun, capacity)
         promised += [(since + 1, head.before), (head.first, segment.last)]
         top = max(top, head.before, segment.last)
         lost = 0 if segment.sure else 1
@@ -151,10 +152,20 @@ def _promised(segments: list[Segment], capacity: int) -> tuple[list[Range], int,
     if lost:
         end = top + lost * capacity
         if not seen:  # nothing says where it began: the segments before it may all have been full
-            end = max(end, segments[-1].number * capacity)
+            end = max(end, begun * capacity)
         promised.append((top + 1, end))
         return promised, end, top + 1
     return promised, top, 0
+
+
+def _least_before(before: int, lost: int, number: int, capacity: int) -> int:
+    """The number after which records may be missing before the first head: of `lost` segments up to `number` none is left.
+
+    A process that found nothing but those has begun at the most that they can have held; what they held may be any part.
+    """
+    if not lost:
+        return before
+    return 0 if before >= number * capacity else max(before - lost * capacity, 0)
 
 
 def _merge(ranges: Iterable[Range]) -> Iterator[Range]:

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ast3d.common.relog.recovery import read
@@ -211,6 +211,7 @@ def spoil(story, files, kind, which, at, other, noise):  # noqa: C901 - a table 
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(acts, min_size=1, max_size=25), spoils)
+@example([[b""], "restart", [b""], ("forget", 0.75)], ("truncate", 0.0, 0.0, 0.0, b"x"))
 def test_any_history_and_any_one_piece_of_damage(make_disk, boot, history, damage):
     story = Story(make_disk(), boot)
     for act in history:

@@ -33,7 +33,9 @@ TESTS = (
     "tests/common/test_powercut.py",
     "tests/simulate/test_damage.py::test_ten_thousand_images",  # what tests the checker itself proves nothing here
 )
-STEPS = ((*PYTEST, *TESTS), ("-m", "tests.mutants.histories", "150"))  # what kills fastest comes first
+GUARD_TESTS = ("tests/protect/test_judge.py", "tests/protect/test_starts.py", "tests/protect/test_simulation.py")
+MEMORY = ((*PYTEST, *TESTS), ("-m", "tests.mutants.histories", "150"))  # what kills fastest comes first
+GUARD = ((*PYTEST, *GUARD_TESTS),)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def judge(snapshot: Path, patch: Path | None) -> Verdict:
         if not where.startswith(str(tree)):
             return Verdict(name, "", 0.0, f"the tests would import {where or 'nothing'} instead of the copy")
         caught = ""
-        for step in STEPS:
+        for step in steps(patch):
             try:
                 result = python(tree, *step)
             except subprocess.TimeoutExpired:
@@ -92,6 +94,13 @@ def judge(snapshot: Path, patch: Path | None) -> Verdict:
             if caught := red(result):
                 break
     return Verdict(name, caught, time.monotonic() - began)
+
+
+def steps(patch: Path | None) -> tuple[tuple[str, ...], ...]:
+    """The tests that must see it: those of the guard are of protectd, which shares nothing with the rest."""
+    if patch is None:
+        return MEMORY + GUARD
+    return GUARD if "+++ b/protectd/" in patch.read_text() else MEMORY
 
 
 def red(result: subprocess.CompletedProcess[str]) -> str:

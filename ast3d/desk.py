@@ -136,4 +136,4 @@ class Desk:
             "uptime_seconds": round(now - self._started, 1),
             "version": VERSION,
         }
-        return explain.status(self._state(), now) | about
+        return explain.status(self._state(), now, self._log.problem) | about

@@ -9,12 +9,13 @@ from ast3d.state import State, Waiting
 from ast3d.task import Task
 
 
-def status(state: State, now: float) -> dict[str, Any]:
-    """`state`, `reasons` and `tasks` as `ast3ctl status` shows them."""
+def status(state: State, now: float, log_problem: str = "") -> dict[str, Any]:
+    """`state`, `reasons` and `tasks` as `ast3ctl status` shows them; `log_problem`: see `ast3d.common.log`."""
     phases = state.phases
+    troubles = [*_troubles(state), *([f"the last lines could not be logged: {log_problem}"] if log_problem else [])]
     return {
-        "state": _overall(state, now),
-        "reasons": list(_reasons(state, now)),
+        "state": _overall(state, now, troubles),
+        "reasons": [*_orders(state, now), *troubles],
         "tasks": {
             "ready": len(phases["READY"]) + len(phases["FAILED"]),
             "running": len(phases["RUNNING"]),
@@ -24,22 +25,22 @@ def status(state: State, now: float) -> dict[str, Any]:
     }
 
 
-def _overall(state: State, now: float) -> str:
+def _overall(state: State, now: float, troubles: list[str]) -> str:
     if state.halting:
         return "DRAINING"
     if now < state.paused_until:
         return "PAUSED"
     if not state.scanned:
         return "STARTING"
-    return "DEGRADED" if any(_troubles(state)) else "READY"
+    return "DEGRADED" if troubles else "READY"
 
 
-def _reasons(state: State, now: float) -> Iterator[str]:
+def _orders(state: State, now: float) -> Iterator[str]:
+    """What an operator asked for that keeps it from its work."""
     if state.halting:
         yield f"an operator asked it to end, which it does when its {len(state.phases['RUNNING'])} workers have ended"
     if now < state.paused_until:
         yield f"paused for another {state.paused_until - now:.0f} s"
-    yield from _troubles(state)
 
 
 def _troubles(state: State) -> Iterator[str]:

@@ -36,6 +36,7 @@ from ast3d.workers import Workers
 
 LOOK_SECONDS = 1.0  # between looks at the stages of running workers
 BUG_SECONDS = 0.2
+BUGS_AT_MOST = 25  # turns in a row that failed: another process may fare better with what is on the disk
 
 
 class Shell:
@@ -77,12 +78,17 @@ class Shell:
         self.begin("scout", boottime())  # the others when it has looked: they would keep it from that; and see `Core.firm`
         self.crew.tend(boottime())
         self.log.info("daemon.start", version=VERSION, pid=os.getpid(), root=str(self.layout.state.parent))
+        bugs = 0
         while not self.stopping and not self.guardian.superseded:
             try:
                 self.turn()
                 self.tell()
+                bugs = 0
             except Exception:  # noqa: BLE001  the daemon's outermost loop: it says so and goes on
                 self.log.fatal("daemon.bug", trace=traceback.format_exc())
+                bugs += 1
+                if bugs == BUGS_AT_MOST:
+                    return 1
                 time.sleep(BUG_SECONDS)  # it may come with every turn
         if self.guardian.superseded:  # what is in the folder is another's
             self.log.fatal("daemon.superseded", reason="its lock was removed, and another ast3d holds one of that name")
@@ -152,8 +158,8 @@ class Shell:
             self.do(effect)
         if self.on_ready and self.state.scanned:
             ready, self.on_ready = self.on_ready, None
+            self.guardian.ready(boottime())  # first: who reads that it is ready may kill it, and no start has failed by that
             self.log.info("daemon.ready", seconds=round(boottime() - self.started, 3))
-            self.guardian.ready(boottime())
             ready()
         if not (self.on_ready or self.porter_begun) and self.core.firm:
             self.porter_begun = True

@@ -7,12 +7,11 @@ gone this side speaks and listens again as soon as it is back.  Only the same us
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
+from ast3d.common.control_wire import address
 from protectd.message import MAX_BYTES, Message, decode, encode
 
-_MAX_ADDRESS_BYTES = 107  # sun_path, less its final zero
 _AT_ONCE = 64  # datagrams read in one turn: a flood does not keep the loop
 
 
@@ -44,8 +43,8 @@ class Hand:
             fresh = _datagrams()
             with contextlib.suppress(FileNotFoundError):
                 temporary.unlink()
-            with _address(temporary) as address:
-                fresh.bind(address)
+            with address(temporary) as name:
+                fresh.bind(name)
             temporary.chmod(0o600)
             status = temporary.stat()
             temporary.replace(self._path)
@@ -59,8 +58,8 @@ class Hand:
     def send(self, peer: str, message: Message) -> None:
         """Speak; nobody may listen."""
         try:
-            with _address(self._run / f"{peer}.hand") as address, _datagrams() as sender:
-                sender.sendto(encode(message), address)
+            with address(self._run / f"{peer}.hand") as name, _datagrams() as sender:
+                sender.sendto(encode(message), name)
         except OSError:  # away, or stopped and its queue is full
             return
 
@@ -86,16 +85,3 @@ class Hand:
 def _datagrams() -> socket.socket:
     """Also for each datagram that is sent (20 us): a socket that is connected would have to be cared for."""
     return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-
-
-@contextlib.contextmanager
-def _address(path: Path) -> Iterator[str]:
-    """The path as a socket's address, which may be too short for it: then by a descriptor of its folder."""
-    if len(os.fsencode(path)) <= _MAX_ADDRESS_BYTES:
-        yield str(path)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

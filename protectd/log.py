@@ -1,4 +1,7 @@
-"""protectd's routine log: a few lines, in the form that all daemons share.  What cannot be written is lost."""
+"""protectd's routine log: a few lines, in the form that all daemons share.  What cannot be written is lost.
+
+What a unit of systemd would write to stderr goes to the journal with its fields.
+"""
 
 import contextlib
 import os
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ast3d.common.clock import stamp
+from ast3d.common.journal import open_journal
 from ast3d.common.logline import render
 
 
@@ -15,11 +19,15 @@ class Log:
 
     def __init__(self, path: Callable[[], Path], *, stderr: bool) -> None:
         self._path, self._stderr = path, stderr
+        self._journal = open_journal("protectd") if stderr else None
 
     def __call__(self, level: str, event: str, fields: dict[str, Any]) -> None:
         """One event, one line, one write."""
-        line = render(stamp(), level, "protectd", event, fields).encode("utf-8", "backslashreplace") + b"\n"
-        if self._stderr:
+        text = render(stamp(), level, "protectd", event, fields)
+        line = text.encode("utf-8", "backslashreplace") + b"\n"
+        if self._journal:
+            self._journal.send(level, event, fields, text.split(" ", 3)[3])
+        elif self._stderr:
             with contextlib.suppress(OSError):
                 os.write(2, line)
         with contextlib.suppress(OSError):

@@ -52,6 +52,11 @@ class Sink:
         if self._path is not None:
             self._to_file(self._path, data)
 
+    @property
+    def problem(self) -> str:
+        """Why the last lines could not be written to the file; empty if they were."""
+        return f"{self._path}: {self._reason}" if self._dropped else ""
+
     def close(self) -> None:
         """No more lines."""
         self._close_file()
@@ -139,6 +144,11 @@ class Logger(structlog.BoundLoggerBase):
     def set_level(self, level: str) -> None:
         """The least important level that is written from now on, for all loggers bound from this one."""
         self._logger.threshold = LEVELS.index(level)
+
+    @property
+    def problem(self) -> str:
+        """Why the last events were not written to the file; empty if they were."""
+        return self._logger.problem
 
     def close(self) -> None:
         """No more events."""

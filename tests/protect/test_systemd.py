@@ -72,10 +72,13 @@ class TestInstalled:
             about = site.machine.run("ps", "-o", "user=", "-p", str(site.pid(name))).stdout
             assert about.strip() == "ast3"
 
-    def test_the_journal_has_the_events_with_their_fields(self, site):
-        said = site.machine.run("journalctl", "-u", "ast3d", "-o", "json", "AST3_EVENT=daemon.start").stdout
+    @pytest.mark.parametrize(
+        ("name", "field", "value"), [("ast3d", "ROOT", "/var/lib/ast3"), ("protectd", "RUN", "/run/ast3")]
+    )
+    def test_the_journal_has_the_events_with_their_fields(self, site, name, field, value):
+        said = site.machine.run("journalctl", "-u", name, "-o", "json", "AST3_EVENT=daemon.start").stdout
         event = json.loads(said.splitlines()[-1])
-        assert (event["PRIORITY"], event["AST3_ROOT"]) == ("6", "/var/lib/ast3")
+        assert (event["PRIORITY"], event[f"AST3_{field}"]) == ("6", value)
         assert event["MESSAGE"].startswith("daemon.start ")
         assert event["_PID"] == event["AST3_PID"]
 

@@ -140,11 +140,15 @@ def test_without_a_folder_for_its_log_it_works_and_says_so(node):
         assert (started.returncode, started.stderr) == (0, words)
         drop(one)
         one.settled(1)
+        status = one.status()
+        assert status["state"] == "DEGRADED"
+        assert status["reasons"] == [f"the last lines could not be logged: {one.root}/log/ast3d.log: Not a directory"]
         (one.root / "log").unlink()
         (one.root / "log").mkdir()
         drop(one, "b.fits", b"b")
         one.settled(2)
         one.wait(lambda: "log.dropped" in one.log(), "logging again")
+        assert one.status()["state"] == "READY"
     finally:
         os.kill(one.status()["pid"], signal.SIGTERM)
         one.wait(lambda: one.status()["state"] == "STOPPED", "stopped")
@@ -300,3 +304,22 @@ def test_a_retry_while_the_porter_is_away_is_answered(node):
     subprocess.run(["pkill", "-KILL", "-P", str(one.process.pid), "-f", "ast3d.porter"], check=True)
     one.wait(lambda: one.ctl("retry", task).returncode == 0, "retried")
     one.settled(1)
+
+
+FAILING = """
+import sys
+from ast3d import begin, shell
+
+def fail(_self):
+    raise ValueError("a bug")
+
+shell.Shell.patience = fail
+sys.exit(begin.main(["--root", sys.argv[1], "--foreground"]))
+"""
+
+
+def test_an_ast3d_whose_every_turn_fails_makes_room_for_another(node):
+    one = node(start=False)
+    ended = subprocess.run([sys.executable, "-c", FAILING, one.root], stderr=subprocess.DEVNULL, timeout=60)
+    assert ended.returncode == 1
+    assert one.log().count("ValueError: a bug") == 25

@@ -17,6 +17,7 @@ from bench import guarded
 from bench.recovery import about
 from bench.table import Row, show
 from tests.protect.busy import BusyError
+from tests.protect.census import CensusError
 from tests.protect.cron import NoCronError
 from tests.protect.machine import NoMachineError, StuckError
 from tests.protect.starve import NoStarvingError
@@ -53,7 +54,7 @@ def tell(take: Take, folder: Path, size: guarded.Size) -> list[Row]:
     began = time.monotonic()
     try:
         taken = take(folder, size)
-    except (BusyError, NoStarvingError, NoCronError, NoMachineError, StuckError) as error:
+    except (BusyError, CensusError, NoStarvingError, NoCronError, NoMachineError, StuckError) as error:
         taken = Row(take.__name__, "", str(error), None)
     print(f"{take.__name__}: {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
     return taken if isinstance(taken, list) else [taken]

@@ -17,11 +17,10 @@ from pathlib import Path
 from ast3d.common.clock import boottime
 from protectd import proc
 from tests.powercut import audit, load
-from tests.protect.census import is_daemon
+from tests.protect.census import Census, is_daemon
 
 BIN = Path(sys.executable).parent
 CHECKOUT = Path(__file__).resolve().parents[2]
-CENSUS_SECONDS = 0.02
 PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 0.005
 DAEMONS = ("ast3d", "protectd")
@@ -41,15 +40,14 @@ class Busy:
         load.configure(root, scratch)
         file = root / "etc" / "ast3d.yaml"
         file.write_text(file.read_text().replace("...", more + "..."))
-        self._census: subprocess.Popen[str] | None = None
+        self._census = Census("below", root)
         self._feeder = load.Feeder(root, 1, durable=False)
 
     def start(self) -> None:
         """As an operator starts it; it starts its guard itself.  From then on frames come, and the third process looks."""
         self._call("ast3d")
         self.wait_up()
-        argv = [sys.executable, "-m", "tests.protect.census", str(self.root), str(CENSUS_SECONDS)]
-        self._census = subprocess.Popen(argv, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._census.start()
         self._feeder.start()
 
     def settle(self) -> list[str]:
@@ -58,22 +56,12 @@ class Busy:
         self.wait(lambda: not os.listdir(self.pool), "an empty pool")
         claim = audit.Claim(self._feeder.safe, self._feeder.sent, (), ())
         found = audit.audit(self.root, claim, audit.Standing({}), [])
-        return [str(violation) for violation in found if violation.kind != "order"] + self._doubles()
+        return [str(violation) for violation in found if violation.kind != "order"] + self._census.doubles()
 
     @property
     def fed(self) -> int:
         """How many frames there were."""
         return len(self._feeder.sent)
-
-    def _doubles(self) -> list[str]:
-        if self._census is None:
-            return []
-        said, _ = self._census.communicate("", timeout=PATIENCE_SECONDS)
-        self._census = None
-        told = json.loads(said)
-        if not told["looks"]:
-            raise BusyError("the census has never looked")
-        return [f"two {double['daemon']} at {double['at']}: {double['has']}" for double in told["doubles"]]
 
     # --- who is there
 
@@ -146,9 +134,7 @@ class Busy:
         """Nothing of it is left running."""
         if self._feeder.is_alive():
             self._feeder.finish()
-        if self._census:
-            self._census.kill()
-            self._census.communicate()
+        self._census.close()
         with contextlib.suppress(BusyError):
             self.ctl("stop", "--kill")
         for name in filter(str.isdecimal, os.listdir("/proc")):

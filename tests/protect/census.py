@@ -1,38 +1,108 @@
-"""`python -m tests.protect.census ROOT SECONDS`: a third process, which looks all the time how many of each are alive.
+"""A third process, which looks all the time how many of each daemon are alive.
+
+    python -m tests.protect.census below ROOT     the daemons whose --root that is
+    python -m tests.protect.census machine PID    those of a site in a machine of its own, of which this is a process
 
 One that has only begun, and will find the lock held, is not counted: an ast3d counts as soon as it has a segment of the
 relog open for writing, a protectd as soon as it has its socket.  Each has one of its own, and a child that has not yet
 become another program has that of its parent: so these are counted, not the processes.  It ends when its stdin does and
-prints one JSON object: how often it looked, and every instant at which it saw two of one.
+prints one JSON object: how often it looked, the most of each that it saw, and every instant at which it saw two of one.
 """
 
 import json
 import os
 import select
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+SECONDS = 0.02  # between two looks
+PATIENCE_SECONDS = 120.0
 _WRITING = os.O_WRONLY | os.O_RDWR
+
+
+class CensusError(Exception):
+    """It has seen nothing, so that nothing can be concluded."""
+
+
+class Census:
+    """The process, from `start` until it is asked for the `doubles`; `where`: its arguments."""
+
+    def __init__(self, *where: str | Path) -> None:
+        self._argv = [sys.executable, "-m", "tests.protect.census", *map(str, where)]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._argv, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def doubles(self) -> list[str]:
+        """Each instant with two of one, in words.  CensusError where it has not seen one of each."""
+        if self._process is None:
+            return []
+        said, _ = self._process.communicate("", timeout=PATIENCE_SECONDS)
+        self._process = None
+        told = json.loads(said)
+        if not all(told["most"].values()):
+            raise CensusError(f"the census looked {told['looks']} times, and has seen {told['most']}")
+        return [f"two {double['daemon']} at {double['at']}: {double['has']}" for double in told["doubles"]]
+
+    def close(self) -> None:
+        """Whatever was seen."""
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+class Scope(NamedTuple):
+    """Which processes are looked at, and where their files are, as they see them."""
+
+    has: Callable[[int, list[str]], bool]
+    relog: str
+    run: str
+
+
+def below(root: Path) -> Scope:
+    """Of the daemons with this root."""
+    return Scope(lambda _pid, words: str(root) in words, f"{root}/state/relog/", f"{root}/run/")
+
+
+def machine(leader: int) -> Scope:
+    """Of the processes in another machine."""
+    inside = _namespace(leader)
+    return Scope(lambda pid, _words: _namespace(pid) == inside, "/var/lib/ast3/state/relog/", "/run/ast3/")
+
+
+def _namespace(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def main() -> None:
     """Look until stdin ends, once at least."""
-    root, seconds = Path(sys.argv[1]).resolve(), float(sys.argv[2])
-    looks, doubles = 0, []
-    while looks == 0 or not select.select([sys.stdin], [], [], seconds)[0]:
+    kind, where = sys.argv[1:]
+    scope = below(Path(where).resolve()) if kind == "below" else machine(int(where))
+    looks, doubles, most = 0, [], {"ast3d": 0, "protectd": 0}
+    while looks == 0 or not select.select([sys.stdin], [], [], SECONDS)[0]:
         looks += 1
-        names = command_lines(root)
+        names = command_lines(scope)
         for daemon, mark in (("ast3d", segment), ("protectd", handshake)):
-            alive = {mark(pid, root): pid for pid, words in names.items() if is_daemon(words, daemon)}
+            alive = {mark(pid, scope): pid for pid, words in names.items() if is_daemon(words, daemon)}
             alive.pop("", None)
+            most[daemon] = max(most[daemon], len(alive))
             if len(alive) > 1:
                 doubles.append({"daemon": daemon, "has": alive, "at": time.clock_gettime(time.CLOCK_BOOTTIME)})
-    print(json.dumps({"looks": looks, "doubles": doubles}), flush=True)
+    print(json.dumps({"looks": looks, "most": most, "doubles": doubles}), flush=True)
 
 
-def command_lines(root: Path) -> dict[int, list[str]]:
-    """Of every process that has this root among its words."""
+def command_lines(scope: Scope) -> dict[int, list[str]]:
+    """Of every process in the scope."""
     found = {}
     for name in os.listdir("/proc"):
         if name.isdecimal():
@@ -40,7 +110,7 @@ def command_lines(root: Path) -> dict[int, list[str]]:
                 words = Path("/proc", name, "cmdline").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
-            if str(root) in words:
+            if scope.has(int(name), words):
                 found[int(name)] = words
     return found
 
@@ -50,15 +120,15 @@ def is_daemon(words: list[str], daemon: str) -> bool:
     return any(Path(word).name == daemon or word == daemon for word in words[:4])
 
 
-def segment(pid: int, root: Path) -> str:
+def segment(pid: int, scope: Scope) -> str:
     """The segment that it writes, if any: it is past its lock, and two of them would do harm."""
     for number, target in _open_files(pid):
-        if target.startswith(f"{root}/state/relog/") and _flags(pid, number) & _WRITING:
+        if target.startswith(scope.relog) and _flags(pid, number) & _WRITING:
             return target
     return ""
 
 
-def handshake(pid: int, root: Path) -> str:
+def handshake(pid: int, scope: Scope) -> str:
     """The socket by which it takes part in the handshake, if any."""
     try:
         lines = Path("/proc", str(pid), "net", "unix").read_text(errors="replace").splitlines()
@@ -67,7 +137,7 @@ def handshake(pid: int, root: Path) -> str:
     ours = {
         words[6]
         for words in map(str.split, lines)
-        if len(words) > 7 and "protectd.hand" in words[7] and str(root) in words[7]
+        if len(words) > 7 and words[7].startswith(scope.run) and "protectd.hand" in words[7]
     }
     return next((target for _, target in _open_files(pid) if target.startswith("socket:[") and target[8:-1] in ours), "")
 

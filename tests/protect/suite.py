@@ -79,7 +79,7 @@ def _texts() -> list[str]:
     """Everything that is installed."""
     paths = [CHECKOUT / name for name in _FILES]
     for name in _FOLDERS:
-        paths += sorted(p for p in (CHECKOUT / name).rglob("*") if p.is_file() and p.suffix != ".pyc")
+        paths += sorted(p for p in (CHECKOUT / name).rglob("*") if p.is_file() and "__pycache__" not in p.parts)
     return [f"{path.relative_to(CHECKOUT)}\n{path.read_text()}" for path in paths]
 
 

@@ -29,7 +29,7 @@ def test_it_sees_two(tmp_path, segments, doubles):
     ]
     for daemon in daemons:
         assert [daemon.stdout.readline(), daemon.stdout.readline()] == [b"there\n"] * 2
-    argv = [sys.executable, "-m", "tests.protect.census", tmp_path, "0.2"]
+    argv = [sys.executable, "-m", "tests.protect.census", "below", tmp_path]
     told = json.loads(subprocess.run(argv, cwd=CHECKOUT, input=b"", stdout=subprocess.PIPE, check=True).stdout)
     for daemon in daemons:
         daemon.communicate()

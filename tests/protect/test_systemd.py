@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.protect.census import Census
 from tests.protect.site import NAMES, Site
 
 UNITS = Path(__file__).resolve().parents[2] / "systemd-units"
@@ -93,6 +94,16 @@ class TestKilled:
     def test_they_are_ready_again(self, site, names):
         for _ in range(KILLS):
             site.ready(*names, since=site.kill("KILL", *names))
+
+    def test_there_are_never_two_of_one(self, site):
+        census = Census("machine", site.machine.leader)
+        census.start()
+        try:
+            for name in NAMES * KILLS:
+                site.ready(name, since=site.kill("KILL", name))
+            assert census.doubles() == []
+        finally:
+            census.close()
 
     @pytest.mark.parametrize("name", NAMES)
     def test_a_stopped_one_is_replaced_by_the_other(self, site, name):

@@ -22,6 +22,8 @@ from typing import NamedTuple
 CHECKOUT = Path(__file__).resolve().parents[2]
 SECONDS = 0.02  # between two looks
 PATIENCE_SECONDS = 120.0
+ENOUGH_LOOKS = 100  # at a process, until it is one that has nothing to do with this: none becomes a daemon after two seconds
+FORGET_LOOKS = 500
 _WRITING = os.O_WRONLY | os.O_RDWR
 
 
@@ -89,9 +91,10 @@ def main() -> None:
     kind, where = sys.argv[1:]
     scope = below(Path(where).resolve()) if kind == "below" else machine(int(where))
     looks, doubles, most = 0, [], {"ast3d": 0, "protectd": 0}
+    strangers: dict[str, int] = {}
     while looks == 0 or not select.select([sys.stdin], [], [], SECONDS)[0]:
         looks += 1
-        names = command_lines(scope)
+        names = command_lines(scope, strangers)
         for daemon, mark in (("ast3d", segment), ("protectd", handshake)):
             alive = {mark(pid, scope): pid for pid, words in names.items() if is_daemon(words, daemon)}
             alive.pop("", None)
@@ -101,17 +104,21 @@ def main() -> None:
     print(json.dumps({"looks": looks, "most": most, "doubles": doubles}), flush=True)
 
 
-def command_lines(scope: Scope) -> dict[int, list[str]]:
-    """Of every process in the scope."""
+def command_lines(scope: Scope, strangers: dict[str, int]) -> dict[int, list[str]]:
+    """Of every process in the scope.  `strangers`: how often each of the others was looked at, most of which never change."""
     found = {}
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            try:
-                words = Path("/proc", name, "cmdline").read_bytes().decode(errors="replace").split("\0")
-            except OSError:
-                continue
-            if scope.has(int(name), words):
-                found[int(name)] = words
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        if (looks := strangers.get(name, 0)) >= ENOUGH_LOOKS:
+            strangers[name] = looks + 1 if looks < FORGET_LOOKS else 0  # another process may have the number by then
+            continue
+        try:
+            words = Path("/proc", name, "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if scope.has(int(name), words):
+            found[int(name)] = words
+        else:
+            strangers[name] = looks + 1
     return found
 
 

@@ -105,7 +105,7 @@ def main() -> None:
 
 
 def command_lines(scope: Scope, strangers: dict[str, int]) -> dict[int, list[str]]:
-    """Of every process in the scope.  `strangers`: how often each of the others was looked at, most of which never change."""
+    """Of every process in the scope.  `strangers`: how often each of the others was looked at; most never change."""
     found = {}
     for name in filter(str.isdecimal, os.listdir("/proc")):
         if (looks := strangers.get(name, 0)) >= ENOUGH_LOOKS:

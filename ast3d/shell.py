@@ -74,9 +74,9 @@ class Shell:
         """Until SIGTERM, SIGINT or an operator's `ast3ctl stop`; -> the exit status."""
         self.listen_to_signals()
         self.read_configuration(at_start=True)
-        self.recover()
-        self.begin("scout", boottime())  # the others when it has looked: they would keep it from that; and see `Core.firm`
+        self.begin("scout", boottime())  # it looks while this recovers; the others begin later: they would keep it from that
         self.crew.tend(boottime())
+        self.recover()
         self.log.info("daemon.start", version=VERSION, pid=os.getpid(), root=str(self.layout.state.parent))
         bugs = 0
         while not self.stopping and not self.guardian.superseded:
@@ -291,7 +291,7 @@ class Shell:
         self.log.set_level(self.config.roulog.level)
         self.desk.admit(self.config.control.group, self.config.control.operators)
         self.inputs.append(i.ConfigurationRead(boottime(), policy_of(self.config), "; ".join(complaints)))
-        self.crew.send("scout", self.watch_order())
+        self.crew.send("scout", self.watch_order())  # at start nobody hears it: see `begin`
 
     def watch_order(self) -> Message:
         """What the scout is to look at."""

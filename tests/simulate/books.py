@@ -1,10 +1,13 @@
 """What was said to the relog, kept beside it: what every recovery must give back."""
 
+from collections import defaultdict
 from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any
 
+from ast3d import inputs as i
 from ast3d import records as r
+from ast3d.attempts import ENDED_BY_OPERATOR
 from ast3d.codec import decode
 from ast3d.common.relog.relog import Recovered, Relog, RelogError
 from ast3d.core import Core, Recovery
@@ -80,6 +83,7 @@ class Books:
         self.read_failed = False  # the disk refused to read during this recovery
         self.started: set[tuple[str, int]] = set()  # durable
         self.judged: set[str] = set()  # DONE or DISCARDED, durable
+        self.pardoned: defaultdict[str, set[int]] = defaultdict(set)  # attempts that an operator ended, whatever they say
 
     def appended(self, seq: int, record: r.Record, payload: bytes) -> None:
         if seq in self.records:
@@ -222,6 +226,11 @@ class WatchedCore(Core):
         found = super().recover()
         self._relog.books.folded(self._relog.recovered, self.state)
         return found
+
+    def take(self, given: i.Input) -> None:
+        super().take(given)
+        if isinstance(given, i.WorkerEnded) and (task := self.state.tasks.get(given.task)):
+            self._relog.books.pardoned[task.id].update(f.attempt for f in task.failures if f.reason == ENDED_BY_OPERATOR)
 
     def _append(self, record: r.Durable, now: float) -> None:
         super()._append(record, now)

@@ -37,7 +37,6 @@ class Frame:
         self.links = 1
         self.attempted = 0
         self.tried_under = ""  # which configuration, the last time
-        self.pardons = 0  # executions that an operator ended
         self.failed = 0  # executions that ended by its own fault, and were accounted for
         self.doomed = False  # it left the pool by its own fate
 

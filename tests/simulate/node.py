@@ -172,7 +172,6 @@ class Node:
             case effects.Reply():
                 pass
             case effects.Kill(task, attempt, _, signal):
-                self.pardon(task, signal)
                 self.signal((task, attempt), signal)
             case effects.End():
                 self.ending = True
@@ -182,12 +181,6 @@ class Node:
                 self.send("scout", effect)
             case effects.Archive() | effects.Quarantine() | effects.Restore() | effects.Reconsider():
                 self.send("porter", effect)
-
-    def pardon(self, task: str, signal: str) -> None:
-        """What ends because an operator asked does not count, whatever it says."""
-        if self.core.state.halting and self.core.state.halting.mode == "kill" and signal == "TERM":
-            for frame in self.world.frames:
-                frame.pardons += frame.task == task
 
     def signal(self, key: Key, signal: str) -> None:
         worker = self.world.workers.get(self.watched.get(key, 0))

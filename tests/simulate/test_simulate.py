@@ -25,6 +25,7 @@ FOUND = {
     2001489: "a suspect whose failure was forgotten did not run alone",
     3006043: "a worker that ran was not adopted, for a later attempt was remembered: it held its frame for ever",
     4037063: "a frame was brought back before its leaving was told: it lay in the pool unseen",
+    10012970: "what an operator has ended counted against the frame, where ast3d had ended before it sent the signal",
     3848: "a frame had grown in quarantine, and the porter ended before it brought it back: nobody asked again",
 }
 

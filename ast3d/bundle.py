@@ -1,7 +1,7 @@
 """What is needed to run an attempt again: noted by the worker that makes it, kept with a frame that is discarded.
 
-The note (state/attempts/TASK.N.order) is written before the work begins, for work that hangs or is killed can write
-nothing afterwards.  It is not synced, and an attempt goes on without it.  The checksums, which cost reading, are added only
+The note (state/attempts/TASK.N.order) is written as the work begins, for work that hangs or is killed can write nothing
+afterwards.  It is not synced, and an attempt goes on without it.  The checksums, which cost reading, are added only
 when the frame goes to the quarantine (order.json).
 """
 

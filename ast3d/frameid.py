@@ -8,6 +8,7 @@ from ast3d.task import Entry
 
 EDGE_BYTES = 64 * 1024
 STEM_LENGTH = 64
+UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]", re.ASCII)
 FITS_SUFFIX = re.compile(r"\.(fits?|fts)(\.(gz|fz))?$", re.IGNORECASE)
 
 
@@ -28,7 +29,7 @@ def frame_id(entry: Entry, fd: int | None) -> str:
 
 def safe_stem(name: str) -> str:
     """The name without its FITS suffix, with letters, digits, `_`, `+` and inner dots and dashes only."""
-    stem = re.sub(r"[^A-Za-z0-9_.+-]", "_", FITS_SUFFIX.sub("", name), flags=re.ASCII)
+    stem = UNSAFE.sub("_", FITS_SUFFIX.sub("", name))
     return stem.lstrip(".-")[:STEM_LENGTH] or "frame"
 
 

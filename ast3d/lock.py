@@ -7,7 +7,6 @@ knows.
 import contextlib
 import fcntl
 import os
-import secrets
 from pathlib import Path
 
 
@@ -46,7 +45,7 @@ class Lock:
         return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
 
     def _make_anew(self) -> bool:
-        new = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
+        new = self._path.with_name(f".{self._path.name}.{os.urandom(4).hex()}")
         try:
             fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError:

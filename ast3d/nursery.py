@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from ast3d import processes
+from ast3d.common.clock import boot_id
 from ast3d.link import HelperEnd
 
 # Forked children must not find a pool of threads that did not survive the fork, nor fight over the cores.
@@ -114,6 +115,7 @@ def main() -> None:
     processes.become_subreaper()
     processes.give_way()
     load(FOR_EVERY_RUNNER)
+    boot_id()  # is kept, for all that are forked
     try:
         link.send({"ready": True})
         Nursery(link).run()

@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import json
 import os
-import secrets
 import select
 import sys
 from collections.abc import Callable
@@ -60,7 +59,7 @@ def make_folders(layout: Layout) -> list[str]:
     said = []
     for folder in layout.own:
         if os.path.lexists(folder) and not folder.is_symlink() and not folder.is_dir():
-            aside = folder.with_name(f"{folder.name}.aside-{secrets.token_hex(4)}")
+            aside = folder.with_name(f"{folder.name}.aside-{os.urandom(4).hex()}")
             try:
                 move_by_link(folder, aside)  # which moves no folder, should another ast3d just have made it
             except OSError:

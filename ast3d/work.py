@@ -60,6 +60,8 @@ def do(order: Order, out: Path, frame: int) -> Ended:
         os.close(receive)
         _child(order, out, send, runner)
     os.close(send)
+    if order.command:  # photometry writes its own, with the template that it chose
+        bundle.note(order, None, VERSIONS)
     with os.fdopen(receive, "rb") as pipe:
         said = pipe.read()
     _, status, used = os.wait4(pid, 0)
@@ -93,7 +95,6 @@ def _child(order: Order, out: Path, report: int, runner: int) -> None:
 def _command(order: Order, out: Path) -> str:
     """Become the program; returns only what was wrong where that is impossible."""
     argv = program.fill(order.command, order.frame, str(out), order.telescope)
-    bundle.note(order, None, VERSIONS)
     os.chdir(out)
     try:
         os.execvp(argv[0], argv)

@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import shutil
 import stat
 from collections.abc import Callable
@@ -159,7 +158,7 @@ def _put_back(aside: Path, moved: tuple[int, int]) -> None:
             try:
                 rename_noreplace(path, aside.parent / path.name)
             except FileExistsError:
-                rename_noreplace(path, aside.parent / (secrets.token_hex(8) + "".join(path.suffixes[-2:])))
+                rename_noreplace(path, aside.parent / (os.urandom(8).hex() + "".join(path.suffixes[-2:])))
         aside.rmdir()
 
 
@@ -189,7 +188,7 @@ def _unlink(path: StrPath, expected: tuple[int, int]) -> None:
 
     Aside is a hidden folder, in which it keeps its name whatever its length: see `put_back`.
     """
-    folder = _parent(path) / f".{expected[0]:x}-{expected[1]:x}-{secrets.token_hex(4)}.aside"
+    folder = _parent(path) / f".{expected[0]:x}-{expected[1]:x}-{os.urandom(4).hex()}.aside"
     folder.mkdir(0o700)
     aside = folder / Path(path).name
     try:
@@ -222,7 +221,7 @@ def _sync_file(path: Path) -> None:
 
 
 def _temporary(folder: Path) -> Path:
-    return folder / f".{secrets.token_hex(8)}.tmp"
+    return folder / f".{os.urandom(8).hex()}.tmp"
 
 
 def _create(path: Path, mode: int) -> BinaryIO:

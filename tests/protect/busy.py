@@ -111,11 +111,12 @@ class Busy:
     # --- what happens to it
 
     def strike(self, *daemons: str, how: signal.Signals = signal.SIGKILL) -> tuple[float, dict[str, int]]:
-        """A signal to each; -> (the boottime just before, whose pids)."""
+        """A signal to each, to all at once; -> (the boottime just before, whose pids)."""
         pids = {daemon: self.pid(daemon) for daemon in daemons}
         now = boottime()
-        for pid in pids.values():
-            os.kill(pid, how)
+        for number in (signal.SIGSTOP, how) if len(pids) > 1 else (how,):  # the second must not see the first one's end
+            for pid in pids.values():
+                os.kill(pid, number)
         return now, pids
 
     def ctl(self, *words: str) -> None:

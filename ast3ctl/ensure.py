@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SITE_RUN = Path("/run/ast3")
+SITE_CONFIG = Path("/etc/ast3/ast3d.yaml")
 SITE_LOCK = Path("/var/lib/ast3/state/ast3d.lock")
 SYSTEMD = Path("/run/systemd/system")  # is there where systemd runs
 NAMES = ("ast3d", "protectd")
@@ -68,6 +69,8 @@ class Node(NamedTuple):
         given = (("--root", root), ("--config", config))
         where = [word for name, path in given if path is not None for word in (name, str(Path(path).absolute()))]
         facts = read(run / "ast3d.json")
+        if facts.get("root") != (os.path.realpath(root) if root is not None else None):
+            facts = {}  # of another node, of which this one is a copy
         told = facts.get("lock")
         usual = Path(root).absolute() / "state" / "ast3d.lock" if root is not None else SITE_LOCK
         lock = Path(told) if isinstance(told, str) and told.startswith("/") and "\0" not in told else usual
@@ -103,10 +106,13 @@ def ensure(root: str | None, config: str | None, programs: str | None) -> Iterat
     if root is not None and not Path(root).is_dir():
         raise EnsureError(f"--root {root!a}: no such folder")
     run = Node.of(root, config, programs).run
+    if root is None and not run.is_dir() and not Path(config or SITE_CONFIG).is_file():
+        missing = f"neither {run} nor {config or SITE_CONFIG}"
+        raise EnsureError(f"{missing}: nothing is installed here; a node elsewhere is named with --root")
     try:
         _make_run(run)
         # Whoever made it, anybody may lock it.
-        mine = os.open(run / "ensure.lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        mine = os.open(run / "ensure.lock", os.O_RDONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if is_stopped(run):
@@ -153,7 +159,11 @@ def _become_owner(run: Path) -> None:
     """Root runs nothing that the owner of the run folder may have changed: it becomes that one."""
     owner = run.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
-        os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+        try:
+            name = pwd.getpwuid(owner.st_uid).pw_name
+        except KeyError:
+            raise EnsureError(f"{run} belongs to the uid {owner.st_uid}, and there is no such user") from None
+        os.initgroups(name, owner.st_gid)
         os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
 

@@ -25,7 +25,7 @@ UNITS = Path("/usr/local/lib/systemd/system")
 ENABLED = Path("/etc/systemd/system")
 TMPFILES = Path("/usr/local/lib/tmpfiles.d/ast3.conf")
 CRON = Path("/etc/cron.d/ast3")
-PYTHON = Path("/usr/bin/python3")  # which cron uses
+RUN = Path("/run/ast3")
 
 Systemd = Literal["running", "offline", "absent"]  # offline: units can be enabled, and nothing can be started
 
@@ -58,7 +58,6 @@ class Facts:
     prefix: Path
     bin: Path
     sources: Sources
-    config_is: Path = CONFIG
     systemd: Systemd = "running"
     active: bool = False  # ast3.target is
     cron: bool = True  # is installed
@@ -101,8 +100,8 @@ def find(prefix: Path, bin_folder: Path | None, written: Iterable[Path], links: 
     files = {path: real(path) for path in written if real(path).is_file()}
     config = load_lenient(real(CONFIG))[0] if real(CONFIG).exists() else load_lenient(Path(os.devnull))[0]
     wanted = _wanted(config.paths.as_dict(), list(config.telescopes))
-    commands = bin_folder or Path(sysconfig.get_path("scripts"))
-    there = {*links, *(path for path, _ in wanted)}
+    commands = (bin_folder or Path(sysconfig.get_path("scripts"))).absolute()
+    there = {RUN, *links, *(path for path, _ in wanted)}
     return Facts(
         prefix=prefix,
         bin=commands,

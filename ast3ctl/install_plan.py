@@ -14,6 +14,7 @@ from ast3ctl.problem import ProblemError
 
 # Where the services see nothing, or nothing for long: ProtectHome, PrivateTmp, and what cleans /tmp.
 _HIDDEN = tuple(map(Path, ("/root", "/home", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108  nothing is put there
+_PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")
 _ELSEWHERE = "install the suite elsewhere, such as `python3 -m venv /opt/ast3`, and call ast3ctl there"
 
 
@@ -79,7 +80,13 @@ def install(facts: Facts, *, start: bool) -> Plan:
     """Whatever is missing or not as it should be; ProblemError where the suite lies where no service can read it."""
     _demand_reach(facts)
     written = _written(facts)
-    steps = [*_accounts(facts), *_folders(facts), *_config(facts), *(step for step in written if step.path != f.CRON)]
+    steps = [
+        *_accounts(facts),
+        *_folders(facts),
+        *_run_folder(facts),
+        *_config(facts),
+        *(step for step in written if step.path != f.CRON),
+    ]
     if facts.systemd == "running" and any(_is_systemds(step.path) for step in written):
         steps.append(Run("tell systemd", ("systemctl", "daemon-reload")))
     if facts.systemd == "running" and any(step.path == f.TMPFILES for step in written):
@@ -118,7 +125,8 @@ def unreachable(facts: Facts) -> str:
     for place in facts.reach:
         hidden = next((folder for folder in _HIDDEN if place.path.is_relative_to(folder)), None)
         if hidden:
-            return f"{place.path} is below {hidden}, where the services see nothing"
+            lies = max((p.path for p in facts.reach if p.path.is_relative_to(hidden)), key=lambda path: len(path.parts))
+            return f"{lies} is below {hidden}, where the services see nothing"
         if place.uid == -1:
             return f"there is no {place.path}"
         if not place.mode & (0o001 if place.folder else 0o005):
@@ -127,6 +135,8 @@ def unreachable(facts: Facts) -> str:
 
 
 def _demand_reach(facts: Facts) -> None:
+    if not _PLAIN.fullmatch(str(facts.bin)):
+        raise ProblemError(f"{facts.bin} cannot be named in units and in cron's lines: {_ELSEWHERE}")
     if why := unreachable(facts):
         raise ProblemError(f"{why}: {_ELSEWHERE}")
 
@@ -142,6 +152,12 @@ def _accounts(facts: Facts) -> list[Step]:
         about = ("--gid", USER, "--home-dir", "/var/lib/ast3", "--no-create-home", "--shell", "/usr/sbin/nologin")
         steps.append(Run(f"make the user {USER}, who cannot log in", ("useradd", *prefix, "--system", *about, USER)))
     return steps
+
+
+def _run_folder(facts: Facts) -> list[Step]:
+    """Systemd makes it by itself; without it cron does at each boot, and somebody must today."""
+    here = facts.systemd == "absent" and facts.prefix == Path("/") and f.RUN not in facts.present
+    return [MakeFolder(f.RUN, 0o755)] if here else []
 
 
 def _folders(facts: Facts) -> list[Step]:

@@ -6,6 +6,7 @@ does where the marker of it could not be left.  `start` says the pid of the ast3
 
 import argparse
 import contextlib
+import fcntl
 import os
 import pwd
 import select
@@ -20,7 +21,7 @@ from ast3ctl.answer import Answer
 from ast3ctl.problem import ProblemError
 from ast3ctl.words import printable
 from ast3d.common.clock import boot_id, boottime
-from ast3d.common.control_client import ControlError, NotRunningError, call
+from ast3d.common.control_client import ControlError, NoAnswerError, NotRunningError, call
 from ast3d.common.layout import Layout
 from protectd import files, starts
 
@@ -38,24 +39,42 @@ def stop(layout: Layout, options: argparse.Namespace) -> Answer:
     try:
         known = call(layout.control_socket, "status")
         asked = call(layout.control_socket, "stop", {"mode": options.mode})
-    except NotRunningError:
+    except (NotRunningError, NoAnswerError):  # one that hangs is ended by protectd, and not started again
         known, asked = {}, {"running": 0}
         _mark(layout)
     except ControlError as error:
         raise ProblemError(f"ast3d cannot be asked to stop: {error}") from error
     pids = {"ast3d": known.get("pid"), "protectd": (known.get("protect") or {}).get("pid")}
-    _await_end(layout, options, pids)
-    data = {"state": "STOPPED", "mode": options.mode, "running": asked["running"]}
-    return Answer(data, [_stopped(options.mode, asked["running"])])
+    try:
+        _await_end(layout, options, pids)
+    except KeyboardInterrupt:
+        raise ProblemError("not waited for: ast3d ends as it was asked to, and stays ended; see `ast3ctl status`") from None
+    left = _at_work(layout)
+    data = {"state": "STOPPED", "mode": options.mode, "running": left}
+    return Answer(data, [_stopped(options.mode, asked["running"], left)])
 
 
-def _stopped(mode: str, running: int) -> str:
-    workers = {
-        "now": f"; {running} workers go on by themselves, and the next ast3d finds them",
-        "kill": f"; {running} workers were ended, and their frames are tried again",
-        "drain": f"; {running} workers had come to their end",
-    }
-    return f"stopped{workers[mode] if running else ''}; `ast3ctl start` starts it again"
+def _stopped(mode: str, before: int, left: int) -> str:
+    workers = ""
+    if left:
+        workers = f"; {left} workers go on by themselves, and the next ast3d finds them"
+    elif before and mode == "kill":
+        workers = f"; {before} workers were ended, and their frames are tried again"
+    elif before and mode == "drain":
+        workers = f"; {before} workers had come to their end"
+    return f"stopped{workers}; `ast3ctl start` starts it again"
+
+
+def _at_work(layout: Layout) -> int:
+    """How many workers there are: each holds the lock of its frame."""
+    count = 0
+    for lock in (layout.state / "attempts").glob("*.lock"):
+        with contextlib.suppress(OSError), lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                count += 1
+    return count
 
 
 def _mark(layout: Layout) -> None:
@@ -73,16 +92,17 @@ def _await_end(layout: Layout, options: argparse.Namespace, pids: dict[str, Any]
         now = boottime()
         if now - begun > ENDING_SECONDS[options.mode]:
             names = ", ".join(f"{name}, pid {pid or 'unknown'}," for name, pid in left.items())
-            raise ProblemError(f"{names} has not ended after {now - begun:.0f} s; see `ast3ctl status` and `ast3ctl tail`")
+            so = "`kill -9` ends it, and nothing that ast3d remembers is lost"
+            raise ProblemError(f"{names} has not ended after {now - begun:.0f} s: {so}; see `ast3ctl tail`")
         if not files.is_stopped(layout.run, boot_id()):  # systemd was just starting it once more
             _mark(layout)
         if "ast3d" not in left:
             alone_since = alone_since or now
             pid = left.get("protectd", 0)
-            late = now - alone_since > LEFT_ALONE_SECONDS
-            if pid > 0 and late and not _by_systemd(options):  # which would start it again
+            alone = now - alone_since
+            if pid > 0 and alone > LEFT_ALONE_SECONDS and not _by_systemd(options):  # which would start it again
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGTERM)
+                    os.kill(pid, signal.SIGTERM if alone < 2 * LEFT_ALONE_SECONDS else signal.SIGKILL)  # it was stopped
         elif left["ast3d"] != pids["ast3d"]:
             with contextlib.suppress(ControlError):  # it may not listen yet
                 call(layout.control_socket, "stop", {"mode": options.mode})
@@ -138,11 +158,13 @@ def start(layout: Layout, options: argparse.Namespace) -> Answer:
         layout.stopped.unlink(missing_ok=True)
         for name in ("ast3d", "protectd"):
             starts.clear(layout.run / f"{name}.starts")
-    except OSError as error:
+    except PermissionError as error:
         raise ProblemError(f"{error.filename} cannot be removed: {error.strerror}; {BY_WHOM}") from error
+    except OSError as error:
+        raise ProblemError(f"{error.filename} cannot be removed: {error.strerror}; remove it by hand") from error
     if _by_systemd(options):
         _have_systemd_start(layout)
-    else:
+    elif not files.holder(layout.run / "ast3d.begin"):  # else one begins, and needs to wait no longer
         _start_here(layout, options)
     deadline = boottime() + READY_SECONDS
     while not (now := _status(layout)) or now["state"] == "STARTING":
@@ -207,13 +229,19 @@ def _start_here(layout: Layout, options: argparse.Namespace) -> None:
     owner = layout.run.stat().st_uid if layout.run.exists() else 0
     identity: dict[str, Any] = {}
     if os.geteuid() == 0 and owner != 0:
-        user = pwd.getpwuid(owner)
+        try:
+            user = pwd.getpwuid(owner)
+        except KeyError:
+            raise ProblemError(f"{layout.run} belongs to the uid {owner}, and there is no such user; see to that") from None
         identity = {
             "user": owner,
             "group": user.pw_gid,
             "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
         }
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **identity)
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **identity)
+    except OSError as error:
+        raise ProblemError(f"{argv[0]} cannot be run as the owner of {layout.run}: {error.strerror}") from error
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise ProblemError(said[-1].removeprefix("ast3d: ") if said else f"ast3d ended with status {done.returncode}")

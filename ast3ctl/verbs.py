@@ -1,6 +1,7 @@
 """What each command does: an `Answer` for people and programs, or a `ProblemError`."""
 
 import argparse
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from ast3d.common.about import VERSION
 from ast3d.common.clock import boot_id
 from ast3d.common.control_client import ControlError, NoAnswerError, NotRunningError, call
 from ast3d.common.layout import Layout
-from protectd.files import is_stopped
+from protectd.files import holder, is_stopped
 
 _SHOWN_ROWS = 50
 _MOVING_SECONDS = 60.0  # a frame may be copied between disks before the daemon answers
@@ -24,12 +25,23 @@ def status(layout: Layout, options: argparse.Namespace) -> Answer:
     try:
         data = call(layout.control_socket, "status")
     except NotRunningError as error:
-        return _no_status("STOPPED", _not_running(error, layout, options))
+        state, problem = _not_answering(layout) or ("STOPPED", _not_running(error, layout, options))
+        return _no_status(state, problem)
     except NoAnswerError as error:
         return _no_status("DEGRADED", f"ast3d gives {error}; `ast3ctl tail` shows what it did last")
     except ControlError as error:
         raise ProblemError(str(error)) from error
     return Answer(data, list(_status_lines(data)))
+
+
+def _not_answering(layout: Layout) -> tuple[str, str] | None:
+    """State and problem of an ast3d that is there although nobody listens."""
+    if pid := holder(layout.lock):
+        return "DEGRADED", f"ast3d, pid {pid}, runs and cannot be asked, for its socket is gone; see `ast3ctl tail`"
+    if pid := holder(layout.run / "ast3d.begin"):
+        why = f"ast3d, pid {pid}, begins, or waits before that, for its last starts failed; see `ast3ctl tail`"
+        return "STARTING", f"{why}; `ast3ctl start` has it begin now"
+    return None
 
 
 def _no_status(state: str, problem: str) -> Answer:
@@ -49,6 +61,9 @@ def _no_status(state: str, problem: str) -> Answer:
 def _status_lines(data: dict[str, Any]) -> Iterator[str]:
     up = duration(data.get("uptime_seconds"))
     yield printable(f"{data['state']}  pid {data.get('pid')}, up {up}, version {data.get('version')}")
+    protect = data.get("protect") or {}
+    who = f"protectd, pid {protect['pid']}" if protect.get("pid") else "protectd"
+    yield printable(f"guard  {who}: {protect.get('state', 'unknown')}")
     yield printable("tasks  " + ", ".join(f"{count} {name}" for name, count in data["tasks"].items()))
     for reason in data.get("reasons", []):
         yield printable(f"why    {reason}")
@@ -153,7 +168,7 @@ def ensure_up(_layout: Layout, options: argparse.Namespace) -> Answer:
 
 
 def _not_running(error: NotRunningError, layout: Layout, options: argparse.Namespace) -> str:
-    given = [f"--{name} {value}" for name in ("root", "config") if (value := getattr(options, name)) is not None]
+    given = [f"--{n} {shlex.quote(value)}" for n in ("root", "config") if (value := getattr(options, n)) is not None]
     if is_stopped(layout.run, boot_id()):
         return f"ast3d was stopped on purpose; start it with `{' '.join(['ast3ctl', *given, 'start'])}`"
     return f"ast3d is {error}; start it with `{' '.join(['ast3d', *given])}`"

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from ast3d.common.about import VERSION
 from ast3d.common.clock import boot_id, boottime
-from ast3d.common.run import STOPPED, STOPPED_STATUS, run_folder
+from ast3d.common.run import STOPPED, STOPPED_STATUS, make_run, run_folder
 from protectd import files, proc, starts, systemd
 from protectd.handshake import Hand
 from protectd.message import Message
@@ -79,16 +80,15 @@ def wrong_call(options: argparse.Namespace) -> str:
 def wait_for_turn(options: argparse.Namespace, run: Path) -> int | None:
     """None when ast3d is to begin, now; else the exit status."""
     with contextlib.suppress(OSError):
-        if not run.exists():
-            run.mkdir(parents=True)
-            run.chmod(0o755)
-    if not options.again:
-        with contextlib.suppress(OSError):
-            (run / STOPPED).unlink()
-    other = _hold(run / "ast3d.begin") or _runs(run)
+        make_run(run)
+    other = _hold(run / "ast3d.begin") or _runs(options.root, run)
     if other and not systemd.is_unit("ast3d"):  # as a unit it tries again by itself, and no faster than it may
         print(f"ast3d: ast3d runs here already, pid {other}; `ast3ctl status` asks it how it is", file=sys.stderr)
         return 1
+    if not options.again:
+        with contextlib.suppress(OSError):
+            (run / STOPPED).unlink()
+    signal.signal(signal.SIGHUP, lambda *_: None)  # there is no configuration to read again, yet
     file = run / "ast3d.starts"
     if not options.again and sys.stdin and sys.stdin.isatty():
         with contextlib.suppress(OSError):
@@ -144,7 +144,7 @@ def _hold(lock: Path) -> int:
     return 0
 
 
-def _runs(run: Path) -> int:
+def _runs(root: str | None, run: Path) -> int:
     """The pid of an ast3d that runs already, where it has told of its lock."""
-    lock = files.read(run / "ast3d.json").get("lock")
+    lock = files.read_facts(run, Path(root) if root is not None else None).get("lock")
     return files.holder(Path(lock)) or 0 if isinstance(lock, str) and "\0" not in lock else 0

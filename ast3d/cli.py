@@ -27,6 +27,7 @@ def serve(options: argparse.Namespace) -> int:
     try:
         said = make_folders(place.layout)
     except OSError as error:
+        open_log(place.layout.log_file, "INFO", "ast3d").fatal("daemon.not-started", reason=in_words(error))
         print(f"ast3d: {in_words(error)}", file=sys.stderr)
         return 1
     if not options.foreground:
@@ -47,14 +48,18 @@ def _serve(place: Place, call: Call, said: list[str], *, foreground: bool, repor
     `said`: what is wrong with the folders, for the log.
     """
     give_memory_back()
+    log = open_log(place.layout.log_file, "INFO", "ast3d", stderr=foreground)
     try:
         lock = Lock(place.layout.lock)
-        log = open_log(place.layout.log_file, "INFO", "ast3d", stderr=foreground)
         adopt_libraries(log)
         for line in said:
             log.error("folder.problem", reason=line)
         shell = Shell(place, call, lock, log, on_ready=lambda: report(""))
-    except (AlreadyRunningError, OSError) as error:
-        report(in_words(error) if isinstance(error, OSError) else str(error))
+    except AlreadyRunningError as error:
+        report(str(error))
+        return 1
+    except OSError as error:
+        log.fatal("daemon.not-started", reason=in_words(error))
+        report(in_words(error))
         return 1
     return shell.run()

@@ -12,7 +12,9 @@ from ast3d.common.about import VERSION
 from ast3d.common.admission import Admission
 from ast3d.common.clock import boottime
 from ast3d.common.control import ControlServer, Request
+from ast3d.common.files import one_line
 from ast3d.common.log import Logger
+from ast3d.common.run import make_run
 from ast3d.records import Halt
 from ast3d.state import State
 
@@ -41,6 +43,7 @@ class Desk:
         self._about, self._mark_stopped = about, mark_stopped
         self._admission = Admission(os.geteuid(), None, None)
         self._started = boottime()
+        self._problem = ""  # why it cannot be listened
         self._waiting: dict[int, tuple[Request, float]] = {}  # for a decision, since when
         self._server = self._listen()
 
@@ -65,14 +68,26 @@ class Desk:
         for number in [number for number, (_, since) in self._waiting.items() if now - since > ANSWER_SECONDS]:
             del self._waiting[number]
         if self._server.removed():
-            self._server.close()
-            self._socket.parent.mkdir(parents=True, exist_ok=True)
-            self._server = self._listen()
-            self._log.error("control.removed", reason="the control socket was removed; made again")
+            self._listen_again()
 
     def close(self) -> None:
         """Listen no longer."""
         self._server.close()
+
+    def _listen_again(self) -> None:
+        """Where that is impossible, the old one stays, unheard, and it is tried again."""
+        try:
+            make_run(self._socket.parent)
+            server = self._listen()
+        except OSError as error:
+            problem = one_line(error)
+            if problem != self._problem:
+                self._log.error("control.deaf", reason=problem, so="nobody can ask ast3d anything; it is tried again")
+            self._problem = problem
+            return
+        self._server.close()
+        self._server, self._problem = server, ""
+        self._log.error("control.removed", reason="the control socket was removed; made again")
 
     def _listen(self) -> ControlServer:
         server = ControlServer(self._socket, self._admission, self._asked)

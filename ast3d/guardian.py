@@ -15,6 +15,7 @@ from typing import Any
 from ast3d.common.clock import boot_id
 from ast3d.common.layout import Layout
 from ast3d.common.log import Logger
+from ast3d.common.run import make_run
 from ast3d.common.schema import Protect
 from ast3d.lock import Lock
 from ast3d.state import State
@@ -47,7 +48,7 @@ class Call:
 
 
 class Guardian:
-    """Of one ast3d, which holds its lock.  OSError where the run folder cannot be used."""
+    """Of one ast3d, which holds its lock."""
 
     def __init__(self, layout: Layout, call: Call, lock: Lock, selector: selectors.BaseSelector, log: Logger) -> None:
         self._layout, self._call, self._lock, self._log = layout, call, lock, log
@@ -58,6 +59,7 @@ class Guardian:
         faults.allow()
         self.superseded = False  # somebody took the lock's file away, and another ast3d may run
         self._settings = DEFAULT
+        self._described = True
         self._describe()
         start_peer = None if systemd.is_unit("ast3d") else self._start_peer
         self._watch = Watch(
@@ -71,9 +73,7 @@ class Guardian:
         self._watch.turn(now, self._progress, self._says, settings)
         if settings != self._settings:
             self._settings = settings
-            self._next_check = now
-            with contextlib.suppress(OSError):
-                (self._layout.run / FACTS).unlink()
+            self._describe()
         if now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
             self._check(state)
@@ -106,23 +106,30 @@ class Guardian:
         self._watch.close()
 
     def _describe(self) -> None:
-        """Tell who starts ast3d again how."""
+        """Tell who starts ast3d again how; where it cannot be told, it is at the next look."""
         facts = {
+            "root": files.whole(Path(self._call.root) if self._call.root is not None else None),
             "argv": self._call.again(),
             "lock": str(self._layout.lock),
             "log": str(self._layout.log_file),
             "generation": self._lock.generation,
             "protect": self._settings._asdict(),
         }
-        files.replace(self._layout.run / FACTS, facts)
+        try:
+            make_run(self._layout.run)
+            files.replace(self._layout.run / FACTS, facts)
+        except OSError as error:
+            if self._described:
+                self._log.error("run.unwritten", reason=f"{error.filename}: {error.strerror}", so="it is tried again")
+            self._described = False
+        else:
+            self._described = True
 
     def _check(self, state: State) -> None:
         """Its files are still there; systemd is told of the turn."""
         self.superseded = not self._lock.still_held()
-        with contextlib.suppress(OSError):  # again at the next look
-            if not (self._layout.run / FACTS).exists():
-                self._layout.run.mkdir(parents=True, exist_ok=True)
-                self._describe()
+        if not self._described or not (self._layout.run / FACTS).exists():
+            self._describe()
         phases = state.phases
         waiting = len(phases["READY"]) + len(phases["FAILED"])
         counts = f"{len(phases['RUNNING'])} frames at work, {waiting} wait, {state.done} done, {state.discarded} discarded"

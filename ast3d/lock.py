@@ -5,9 +5,13 @@ knows.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
+
+MOST_DIGITS = 15  # of a generation
 
 
 class AlreadyRunningError(Exception):
@@ -19,7 +23,7 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = _open(path)
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
@@ -27,7 +31,7 @@ class Lock:
             os.close(fd)
             raise AlreadyRunningError(f"ast3d runs here already, pid {pid}; `ast3ctl status` asks it how it is") from error
         before = _words(fd)
-        self.generation = int(before[1]) + 1 if len(before) > 1 and before[1].isdecimal() else 1
+        self.generation = _generation(before)
         self._keep(fd)
 
     def still_held(self) -> bool:
@@ -66,8 +70,9 @@ class Lock:
     def _keep(self, fd: int) -> None:
         """One short write, and then the cut: who reads meanwhile finds the first line whole."""
         text = f"{os.getpid()} {self.generation}\n".encode()
-        os.pwrite(fd, text, 0)
-        os.ftruncate(fd, len(text))
+        with contextlib.suppress(OSError):  # a full disk keeps nobody down
+            os.pwrite(fd, text, 0)
+            os.ftruncate(fd, len(text))
         self._fd = fd
 
 
@@ -75,3 +80,17 @@ def _words(fd: int) -> list[str]:
     """Of the first line."""
     first, _, _ = os.pread(fd, 100, 0).decode("ascii", "replace").partition("\n")
     return first.split()
+
+
+def _generation(before: list[str]) -> int:
+    """The next one."""
+    told = before[1] if len(before) > 1 else ""
+    return int(told) + 1 if told.isdecimal() and len(told) <= MOST_DIGITS else 1
+
+
+def _open(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it must be a plain file: move it away", str(path))
+    return fd

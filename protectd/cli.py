@@ -70,6 +70,8 @@ def _parse(words: Sequence[str]) -> tuple[Node, bool]:
         else:
             raise _CallError(f"{word} means nothing here")
     root, config = values.get("--root"), values.get("--config")
+    if config and not Path(config).is_file():
+        raise _CallError(f"{config} is not a file; --config names the site's configuration")
     return Node(Path(root).absolute() if root else None, Path(config).absolute() if config else None), foreground
 
 
@@ -77,6 +79,7 @@ def _serve(node: Node, report: Callable[[str], None], *, stderr: bool) -> int:
     """Be the one protectd.  Reports an empty line when ready, or what was wrong."""
     from protectd.daemon import Daemon
     from protectd.lock import AlreadyRunningError
+    from protectd.log import Log
 
     try:
         daemon = Daemon(node, lambda: report(""), stderr=stderr)
@@ -84,7 +87,9 @@ def _serve(node: Node, report: Callable[[str], None], *, stderr: bool) -> int:
         report(str(error))
         return 1
     except OSError as error:
-        report(f"{error.filename or node.run}: {error.strerror or error}; give a --root that can be written")
+        reason = f"{error.filename or node.run}: {error.strerror or error}"
+        Log(node.log_file, stderr=False)("FATAL", "daemon.not-started", {"reason": reason})
+        report(f"{reason}; give a --root that can be written")
         return 1
     try:
         return daemon.run()

@@ -1,9 +1,9 @@
 """protectd: one thread, one loop, which only watches ast3d.
 
 It guarantees: one protectd in a run folder; while it runs, an ast3d that is dead, stopped, spinning or deadlocked is
-replaced (see `protectd.judge`); SIGTERM ends it at once with 0.  It ends with 80 when a stop on purpose is asked for while
-it runs, so that systemd leaves it at that.  It reads nothing but the small files of the run folder, and writes only those
-and its log.
+replaced (see `protectd.judge`); SIGTERM ends it at once with 0.  It ends with 80 when a stop on purpose was asked for while
+it ran, and ast3d has ended, so that systemd leaves it at that.  It reads nothing but the small files of the run folder, and
+writes only those and its log.
 """
 
 import os
@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from ast3d.common.clock import boot_id, boottime
+from ast3d.common.run import STOPPED_STATUS, make_run
 from protectd import faults, files, spawn, starts, systemd
 from protectd.lock import Lock
 from protectd.log import Log
 from protectd.node import Node
 from protectd.watch import Watch
 
-STOPPED_STATUS = 80
+LONGEST_CHECK_SECONDS = 1.0  # `ensure` must see it come round
 
 
 class Daemon:
@@ -29,9 +30,7 @@ class Daemon:
 
     def __init__(self, node: Node, on_ready: Callable[[], None], *, stderr: bool) -> None:
         self.node, self._on_ready = node, on_ready
-        if not node.run.is_dir():
-            node.run.mkdir(parents=True)
-            node.run.chmod(0o755)  # whatever the umask: everyone may ask at ast3d's socket
+        make_run(node.run)
         self.log = Log(node.log_file, stderr=stderr)
         self._lock = Lock(node.run / "protectd.lock")
         self._selector = selectors.DefaultSelector()
@@ -60,8 +59,9 @@ class Daemon:
             self._turn(self._watch.next_due(boottime()), "ready")
         self.log("INFO", "daemon.stop", {"status": self._status})
         systemd.notify("STOPPING=1")
-        self._progress += 1
-        self._watch.turn(boottime(), self._progress, "stopping")
+        if self._status == STOPPED_STATUS:  # else it is missed, and ast3d starts another
+            self._progress += 1
+            self._watch.turn(boottime(), self._progress, "stopping")
         self._watch.close()
         return self._status
 
@@ -100,7 +100,7 @@ class Daemon:
     def _check_seconds(self) -> float:
         """Between looks at its own files and words to systemd."""
         watchdog = systemd.watchdog_seconds()
-        period = self._watch.guard.settings.period_seconds
+        period = min(self._watch.guard.settings.period_seconds, LONGEST_CHECK_SECONDS)
         return min(period, watchdog / 3) if watchdog else period
 
     def _check(self, until: float) -> None:
@@ -108,7 +108,7 @@ class Daemon:
         if not self._lock.still_held():
             self.log("ERROR", "daemon.superseded", {"reason": "its lock was taken away, and another protectd may run"})
             self._status = 1
-        elif self._marker() not in {None, self._marked}:
+        elif self._marker() not in {None, self._marked} and self._watch.guard.pid is None:  # while it drains, it may hang
             self._status = STOPPED_STATUS
         about = self._watch.about()
         status = (

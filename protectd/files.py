@@ -1,6 +1,6 @@
 """The small files of the run folder.  Each is replaced whole; one that is absent or damaged is as none.
 
-They are not synced: the run folder does not outlive the machine's boot, and each names the boot that it speaks of.
+They are not synced, and what they say is of one boot: those that could mislead in another name theirs.
 """
 
 import contextlib
@@ -15,18 +15,19 @@ _FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, p
 
 
 def replace(path: Path, value: Any) -> None:
-    """Write the value as JSON in the place of what is there; OSError leaves the old one."""
+    """Write the value as JSON in the place of what is there; OSError, which names `path`, leaves the old one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
-        os.write(fd, json.dumps(value).encode() + b"\n")
-        temporary.replace(path)
-    except OSError:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            os.write(fd, json.dumps(value).encode() + b"\n")
+            temporary.replace(path)
+        finally:
+            os.close(fd)
+    except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise
-    finally:
-        os.close(fd)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -42,6 +43,17 @@ def read(path: Path) -> dict[str, Any]:
     finally:
         os.close(fd)
     return value if isinstance(value, dict) else {}
+
+
+def read_facts(run: Path, root: Path | None) -> dict[str, Any]:
+    """What ast3d has written down for who starts it again; nothing where it speaks of another node, as in a copied one."""
+    told = read(run / "ast3d.json")
+    return told if told.get("root") == whole(root) else {}
+
+
+def whole(root: Path | None) -> str | None:
+    """One name for a root, whichever way leads there; None for the site's."""
+    return os.path.realpath(root) if root is not None else None
 
 
 def is_stopped(run: Path, boot: str) -> bool:

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from ast3d.common.run import SITE_RUN
 from protectd import files
 from protectd.message import DEFAULT, Settings, read_settings
 
-SITE_RUN = Path("/run/ast3")
 SITE_STATE = Path("/var/lib/ast3/state")
 SITE_LOG = Path("/var/log/ast3")
 
@@ -28,7 +28,7 @@ class Node(NamedTuple):
 
     def argv(self) -> list[str]:
         """How to start ast3d in the foreground."""
-        told = files.read(self.run / "ast3d.json").get("argv")
+        told = files.read_facts(self.run, self.root).get("argv")
         if isinstance(told, list) and told and all(isinstance(word, str) and "\0" not in word for word in told):
             return told
         where = ["--root", str(self.root)] if self.root else []
@@ -43,7 +43,7 @@ class Node(NamedTuple):
     def settings(self) -> Settings:
         """How the last ast3d wanted to be guarded; until this one says how."""
         try:
-            return read_settings(files.read(self.run / "ast3d.json").get("protect")) or DEFAULT
+            return read_settings(files.read_facts(self.run, self.root).get("protect")) or DEFAULT
         except (ValueError, TypeError, KeyError):
             return DEFAULT
 
@@ -55,5 +55,5 @@ class Node(NamedTuple):
         return (self.root / "log" if self.root else SITE_LOG) / "protectd.log"
 
     def _told(self, name: str) -> Path | None:
-        told = files.read(self.run / "ast3d.json").get(name)
+        told = files.read_facts(self.run, self.root).get(name)
         return Path(told) if isinstance(told, str) and told.startswith("/") and "\0" not in told else None

@@ -5,6 +5,7 @@ last. It is never given up.  A daemon that was ready and was killed starts at on
 another boot is as no starts.
 """
 
+import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -69,13 +70,9 @@ def begin(path: Path, boot: str, clock: Callable[[], float], rest: Callable[[flo
     `rest(seconds, until)` waits and says so to whoever listens; True from it means: give up, it was told to stop.
     Then this is False.  Where nothing can be remembered it starts at once: a full disk must not keep it down.
     """
-    starts = read(path, boot)
-    until = clock() + wait_before(starts, clock())
-    while (left := until - clock()) > 0.0:
-        if rest(left, until):
+    while (left := wait_before(read(path, boot), now := clock())) > 0.0:  # an operator may clear it meanwhile
+        if rest(left, now + left):
             return False
-    try:
-        write(path, begun(starts, clock()), boot)
-    except OSError:
-        return True
+    with contextlib.suppress(OSError):
+        write(path, begun(read(path, boot), clock()), boot)
     return True

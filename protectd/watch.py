@@ -58,6 +58,7 @@ class Watch:
         self._next_beat = now
         self._pidfd: int | None = None
         self._registered = -1
+        self._deaf = False
         self._hand = Hand(run, name)
         self._listen()
 
@@ -121,12 +122,21 @@ class Watch:
     def _listen(self) -> None:
         """Where the socket's name was taken away, another socket is made."""
         before = self._registered
-        if not self._hand.listen() and self._hand.fileno() == before:
+        renewed = self._hand.listen()
+        self._tell_deaf(deaf=self._hand.fileno() < 0)
+        if not renewed and self._hand.fileno() == before:
             return
         self._unregister()
         if self._hand.fileno() >= 0:
             self._selector.register(self._hand.fileno(), selectors.EVENT_READ, lambda _mask: None)
             self._registered = self._hand.fileno()
+
+    def _tell_deaf(self, *, deaf: bool) -> None:
+        """Once: the peer will be thought silent."""
+        if deaf and not self._deaf:
+            name = f"{self._run}/{self._name}.hand"
+            self._say("ERROR", "hand.deaf", {"reason": f"no socket can be made as {name}; remove what is there"})
+        self._deaf = deaf
 
     def _unregister(self) -> None:
         if self._registered >= 0:

@@ -168,7 +168,7 @@ class Protect(Group):
     ] = 1.0
     misses: Annotated[
         int,
-        Setting(Number(1, 100, whole=True), "one that is silent for so many periods is looked at, and replaced", "periods"),
+        Setting(Number(2, 100, whole=True), "one that is silent for so many periods is looked at, and replaced", "periods"),
     ] = 3
 
 

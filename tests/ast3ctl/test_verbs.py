@@ -13,11 +13,13 @@ DISCARDED = "torn-0123456789ab"
 class TestStatus:
     @pytest.mark.usefixtures("daemon")
     def test_for_people(self, ctl):
-        assert ctl("status") == (
-            0,
-            "READY  pid 4711, up 3 h 12 min, version 0.1.0\ntasks  0 ready, 1 running, 12 done, 1 discarded\n",
-            "",
-        )
+        code, said, wrong = ctl("status")
+        assert (code, wrong) == (0, "")
+        assert said.splitlines() == [
+            "READY  pid 4711, up 3 h 12 min, version 0.1.0",
+            "guard  protectd: absent",
+            "tasks  0 ready, 1 running, 12 done, 1 discarded",
+        ]
 
     def test_says_why_it_is_not_ready(self, ctl, daemon):
         daemon.answers["status"] = daemon.answers["status"] | {"state": "DEGRADED", "reasons": ["disk\nfull"]}

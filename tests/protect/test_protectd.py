@@ -43,7 +43,8 @@ class Node:
         self.daemons: list[subprocess.Popen] = []
 
     def tell(self, argv, **more):
-        facts = {"argv": argv, "lock": str(self.root / "none.lock"), "log": str(self.root / "log" / "ast3d.log")} | more
+        folder = {"lock": str(self.root / "none.lock"), "log": str(self.root / "log" / "ast3d.log")}
+        facts = {"root": os.path.realpath(self.root), "argv": argv} | folder | more
         (self.run / "ast3d.json").write_text(json.dumps(facts))
 
     def start(self, *more, **environment):

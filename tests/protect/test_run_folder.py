@@ -18,21 +18,6 @@ HOLD = "while [ ! -e @/go ]; do sleep 0.05; done"
 
 
 @pytest.fixture
-def node(tmp_path):
-    made = []
-
-    def make(command=":", *, start=True, **how):
-        made.append(one := Below(tmp_path / f"node{len(made)}", command, **how))
-        if start:
-            one.start()
-        return one
-
-    yield make
-    for one in made:
-        one.end()
-
-
-@pytest.fixture
 def small():
     """Mount a full run folder; it is made empty by `free`."""
     mounted = []

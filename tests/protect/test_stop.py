@@ -8,25 +8,10 @@ import pytest
 
 from ast3d.common.clock import boot_id, boottime
 from protectd import files, proc, starts
-from tests.protect.below import BIN, Below, stays
+from tests.protect.below import BIN, stays
 
 HOLD = "while [ ! -e @/go ]; do sleep 0.05; done"
 DEAF = "trap : TERM; while [ ! -e @/go ]; do sleep 0.05; done"
-
-
-@pytest.fixture
-def node(tmp_path):
-    made = []
-
-    def make(command=":", *, start=True, **how):
-        made.append(one := Below(tmp_path / f"node{len(made)}", command, **how))
-        if start:
-            one.start()
-        return one
-
-    yield make
-    for one in made:
-        one.end()
 
 
 def at_work(one, count=1):

@@ -85,6 +85,9 @@ class Guardian:
     def ready(self, now: float) -> None:
         """The first scan is over: this start has not failed, and now it is looked for its protectd."""
         self._says = "ready"
+        self._progress += 1
+        # protectd first: whoever hangs while it is thought to be starting is given far longer
+        self._watch.turn(now, self._progress, self._says, self._settings)
         self._watch.seek(now)
         with contextlib.suppress(OSError):  # the next start may wait without need
             starts.mark_ready(self._layout.run / "ast3d.starts", boot_id())

@@ -71,6 +71,9 @@ class Daemon:
 
     def _tell_ready(self) -> None:
         self._on_ready()
+        # ast3d first: whoever hangs while it is thought to be starting is given far longer
+        self._progress += 1
+        self._watch.turn(boottime(), self._progress, "ready")
         self._watch.seek(boottime())  # an ast3d that dies before it is known would be missed only after a while
         systemd.notify("READY=1")
         try:

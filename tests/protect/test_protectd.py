@@ -1,5 +1,6 @@
 """The daemon protectd, with a peer that is made to be ill: `fake_peer.py`."""
 
+import contextlib
 import json
 import os
 import select
@@ -16,6 +17,7 @@ import pytest
 from ast3d.common.clock import boot_id, boottime
 from ast3d.common.logline import parse
 from protectd import proc
+from protectd.message import MAX_BYTES, decode
 
 PERIOD, MISSES = 0.5, 3
 PEER = Path(__file__).with_name("fake_peer.py")
@@ -47,8 +49,8 @@ class Node:
         facts = {"root": os.path.realpath(self.root), "argv": argv} | folder | more
         (self.run / "ast3d.json").write_text(json.dumps(facts))
 
-    def start(self, *more, **environment):
-        argv = [sys.executable, "-m", "protectd", "--root", str(self.root), "--foreground", *more]
+    def start(self, *more, program="protectd", **environment):
+        argv = [sys.executable, "-m", program, "--root", str(self.root), "--foreground", *more]
         daemon = subprocess.Popen(argv, env=ENVIRONMENT | environment, stderr=subprocess.PIPE, text=True)
         self.daemons.append(daemon)
         return daemon
@@ -273,6 +275,29 @@ def test_systemd_is_told(node):
     assert told[0] == "READY=1"
     assert sum("WATCHDOG=1" in line for line in told) >= 4
     assert any("STATUS=ast3d" in line for line in told)
+
+
+@pytest.mark.parametrize(("daemon", "peer"), [("protectd", "ast3d"), ("ast3d", "protectd")])
+def test_the_other_knows_that_it_is_ready_before_anybody_else(node, daemon, peer):
+    """One that hangs at once would else be thought to be starting, and left alone for half a minute."""
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listens,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hand,
+    ):
+        listens.bind(str(node.root / "notify"))
+        listens.settimeout(60)
+        hand.bind(str(node.run / f"{peer}.hand"))
+        hand.setblocking(False)
+        if daemon == "ast3d":
+            (node.run / "ast3d.json").unlink()
+        node.start(program=daemon, NOTIFY_SOCKET=str(node.root / "notify"))
+        while "READY=1" not in listens.recv(1000).decode():
+            pass
+        said = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                said.append(decode(hand.recv(MAX_BYTES)).says)
+    assert "ready" in said
 
 
 def test_in_the_background_it_says_what_is_wrong(node):

@@ -32,7 +32,7 @@ _SMALLEST_MESH = 8
 _SPARSE = 4  # the mesh is smooth: every fourth pixel has its median
 # var(d[i] - 3 d[i+1] + 3 d[i+2] - d[i+3]) / var(d): blind to levels, slopes and curvatures, so nearly to
 # stars
-_THIRD_DIFFERENCE_GAIN = 20.0
+THIRD_DIFFERENCE_GAIN = 20.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def subtract_background(image: Image, settings: Settings, *, keep_variance: bool
     median_level = float(np.median(level[sparse][exposed])) if exposed.any() else 0.0
     median_rms = float(np.median(rms[sparse][exposed])) if exposed.any() else 1.0
     # Colour filters and patterns fool the differences, unresolved stars the mesh: both only upwards.
-    pedestal, believed = _pedestal(image, median_level, float(np.fmin(noise, median_rms)))
+    pedestal, believed = pedestal_of(image.gain, image.read_noise, median_level, float(np.fmin(noise, median_rms)))
     variance = image.variance if keep_variance else _variance(image, data, level, pedestal, median_rms)
     background = Background(level, rms, median_level, median_rms, noise, pedestal, believed)
     return replace(image, data=data, variance=variance), background
@@ -96,7 +96,7 @@ def pixel_noise(data: NDArray[np.float32], covered: NDArray[np.bool_]) -> float:
     for _ in range(5):
         values = values[np.abs(values) < 4.0 * sigma]
         sigma = float(np.std(values))
-    return sigma / float(np.sqrt(_THIRD_DIFFERENCE_GAIN))
+    return sigma / float(np.sqrt(THIRD_DIFFERENCE_GAIN))
 
 
 def _mesh(
@@ -111,13 +111,13 @@ def _mesh(
     return sky.back(dtype=np.float32), np.maximum(rms, floor)
 
 
-def _pedestal(image: Image, level: float, noise: float) -> tuple[float, bool]:
+def pedestal_of(gain: float, read_noise: float, level: float, noise: float) -> tuple[float, bool]:
     """The pedestal that makes the model's sky variance the measured one, and whether none was needed."""
-    predicted = max(level, 0.0) / image.gain + (image.read_noise / image.gain) ** 2
+    predicted = max(level, 0.0) / gain + (read_noise / gain) ** 2
     measured = noise**2
     if predicted > 0 and abs(measured / predicted - 1.0) <= MODEL_TOLERANCE:
         return 0.0, True
-    return max(level, 0.0) - image.gain * (measured - (image.read_noise / image.gain) ** 2), False
+    return max(level, 0.0) - gain * (measured - (read_noise / gain) ** 2), False
 
 
 def _variance(

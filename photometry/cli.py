@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from photometry.errors import BadFrameError, BadInputError, EnvironmentFailedError, PhotometryError
-from photometry.settings import Settings
+from photometry.settings import PLANES, Settings
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -82,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     for side in ("science", "template"):
         command.add_argument(f"--{side}-mask", type=Path, metavar="FITS", help="not 0: bad (only BADBITS, if it has them)")
         command.add_argument(f"--{side}-variance", type=Path, metavar="FITS", help="total, unit^2; <= 0 or NaN: bad")
+    command.add_argument(
+        "--planes", type=_planes, metavar="A,B", default=PLANES,
+        help=f"which of {','.join(PLANES)} to write (default: all); DIFF, MASK and PSF always, sources with VAR and SCORE",
+    )  # fmt: skip
 
     command = _command(commands, "lightcurve", _lightcurve, "forced photometry of one place on published differences")
     command.add_argument("products", metavar="PRODUCTS", type=Path, nargs="+", help="folders that hold difference.fits")
@@ -117,6 +121,13 @@ def _not_negative(word: str) -> float:
     return value
 
 
+def _planes(words: str) -> tuple[str, ...]:
+    chosen = {word.strip().upper() for word in words.split(",")}
+    if not chosen <= set(PLANES):
+        raise ValueError
+    return tuple(plane for plane in PLANES if plane in chosen | {"DIFF", "MASK", "PSF"})
+
+
 def _process(arguments: argparse.Namespace) -> dict[str, Any]:
     from photometry.manifest import write_manifest
     from photometry.pipeline import process
@@ -135,7 +146,8 @@ def _process(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _subtract(arguments: argparse.Namespace) -> dict[str, Any]:
     from photometry.frame import NoiseOverrides
-    from photometry.pair import Given, subtract_pair
+    from photometry.pair import subtract_pair
+    from photometry.subtraction.reading import Given
 
     _require_files(
         arguments.science, arguments.template, arguments.science_mask, arguments.template_mask,
@@ -145,7 +157,7 @@ def _subtract(arguments: argparse.Namespace) -> dict[str, Any]:
     other = NoiseOverrides(arguments.template_gain, arguments.template_read_noise, arguments.template_saturation)
     science = Given(arguments.science, noise, arguments.science_mask, arguments.science_variance)
     template = Given(arguments.template, other, arguments.template_mask, arguments.template_variance)
-    return _into(arguments.out, lambda out: subtract_pair(science, template, out, Settings()))
+    return _into(arguments.out, lambda out: subtract_pair(science, template, out, Settings(), arguments.planes))
 
 
 def _lightcurve(arguments: argparse.Namespace) -> dict[str, Any]:

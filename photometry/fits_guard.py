@@ -10,9 +10,10 @@ on the descriptor.
 import os
 from dataclasses import dataclass
 from math import prod
+from typing import BinaryIO
 
 from photometry.errors import BadFrameError, EnvironmentFailedError
-from photometry.fits_bytes import DamagedGzipError, Reader, open_regular, reader_of
+from photometry.fits_bytes import DamagedGzipError, Plain, Reader, open_regular, reader_of
 
 BLOCK = 2880
 CARD = 80
@@ -27,14 +28,16 @@ Cards = dict[str, str]
 
 @dataclass(frozen=True)
 class RawHdu:
-    """One header-data unit as bytes: `header` whole blocks, `data` as long as the header says, without
-    padding.
+    """One header-data unit as bytes: `header` whole blocks, `data` as long as the header says, without padding.
+
+    offset: where in the file the data begin, when they were left there; then `data` is empty.
     """
 
     header: bytes
     data: bytes
     cards: Cards
     compressed: bool
+    offset: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,16 @@ def read_raw(path: str | bytes | os.PathLike[str], most_megapixels: float) -> Ra
             raise EnvironmentFailedError(f"cannot read the file: {error.strerror or error}") from error
         except MemoryError as error:
             raise EnvironmentFailedError("not enough memory to read the file") from error
+
+
+def find_raw(file: BinaryIO, most_megapixels: float) -> RawImage:
+    """As `read_raw`, of an open file; pixels that are neither packed nor compressed are left where they are."""
+    try:
+        return _walk(reader_of(file), most_megapixels, file)
+    except OSError as error:
+        raise EnvironmentFailedError(f"cannot read the file: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise EnvironmentFailedError("not enough memory to read the file") from error
 
 
 def integer(cards: Cards, name: str, default: int | None = None) -> int:
@@ -118,7 +131,7 @@ def require_size(axes: tuple[int, ...], most_megapixels: float) -> tuple[int, in
     return flat[1], flat[0]
 
 
-def _walk(reader: Reader, most_megapixels: float) -> RawImage:
+def _walk(reader: Reader, most_megapixels: float, left: BinaryIO | None = None) -> RawImage:
     primary: bytes | None = None
     for index in range(_MOST_HDUS):
         header = _header(reader, first=index == 0)
@@ -138,10 +151,12 @@ def _walk(reader: Reader, most_megapixels: float) -> RawImage:
             # A tile-compressed image is not larger than 10 bytes a pixel, whatever its heap claims.
             if size > most_megapixels * 1e7 + 1e6:
                 raise BadFrameError(f"too large: the header claims {size:,} bytes of data")
-            data = _exactly(reader, size)
+            stays = left is not None and plain and isinstance(reader, Plain)
+            offset = left.tell() if left is not None and stays else None
+            data = _passed(reader, size) if stays else _exactly(reader, size)
             more = _another(reader, size)
             reader.finish(size + _MOST_BEHIND)
-            return RawImage(RawHdu(header, data, cards, compressed), primary, more)
+            return RawImage(RawHdu(header, data, cards, compressed, offset), primary, more)
         if primary is None:
             primary = header
         padded = -(-size // BLOCK) * BLOCK
@@ -213,6 +228,13 @@ def _exactly(reader: Reader, size: int) -> bytes:
     if len(data) < size:
         raise BadFrameError(f"cut off: the header promises {size:,} bytes of data, the file has {len(data):,}")
     return data
+
+
+def _passed(reader: Reader, size: int) -> bytes:
+    """Nothing, if the data are there."""
+    if reader.skip(size) < size:
+        raise BadFrameError(f"cut off: the header promises {size:,} bytes of data, which the file does not have")
+    return b""
 
 
 def _another(reader: Reader, size: int) -> bool:

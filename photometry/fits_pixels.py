@@ -50,7 +50,7 @@ def _decode(raw: RawImage, max_megapixels: float) -> tuple[NDArray[Any], fits.He
             with fits.open(io.BytesIO(content), memmap=False, checksum=True) as hdus:
                 values, header = _read(hdus[-1], shape)
             if raw.primary is not None:
-                _inherit(header, fits.Header.fromstring(raw.primary))
+                inherit(header, fits.Header.fromstring(raw.primary))
     except (MemoryError, PhotometryError):
         raise
     except Exception as error:  # astropy meets hostile bytes, in memory only, with types of its own, private ones too
@@ -71,7 +71,7 @@ def _read(hdu: Any, shape: tuple[int, int]) -> tuple[NDArray[Any], fits.Header]:
     return np.asarray(hdu.data).reshape(shape), hdu.header.copy()
 
 
-def _inherit(header: fits.Header, primary: fits.Header) -> None:
+def inherit(header: fits.Header, primary: fits.Header) -> None:
     """The primary header speaks where the extension's is silent."""
     for card in primary.cards:
         if card.keyword not in _STRUCTURE and card.keyword not in header:

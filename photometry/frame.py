@@ -86,7 +86,7 @@ def read_frame(
         image = _image(data, header, limits, overrides, notes, whole_numbers=bool(whole))
     except MemoryError as error:
         raise EnvironmentFailedError("not enough memory for the frame") from error
-    wcs = _wcs(header, notes)
+    wcs = wcs_of(header, notes)
     return Frame(image, header, wcs, os.fsdecode(path), tuple(notes))
 
 
@@ -111,7 +111,7 @@ def _image(
     _require_signal(data, usable, limits)
     sample = data[usable]
     sigma = defects.robust_sigma(sample[:: max(1, sample.size // 200_000)])
-    gain, read_noise = _noise(header, overrides, data[usable], notes)
+    gain, read_noise = noise_of(header, overrides, data[usable], notes)
     saturation = _saturation(data, usable, header, overrides, notes, whole_numbers=whole_numbers)
     defects.mark(mask, defects.saturated(data, saturation), Bit.SATURATED)
     _mark_defects(data, mask, sigma, notes)
@@ -150,7 +150,13 @@ def _require_signal(data: NDArray[np.float32], usable: NDArray[np.bool_], limits
         raise BadFrameError(
             f"too little to see: {fraction:.0%} of the pixels are unusable, {limits.max_masked_fraction:.0%} are allowed"
         )
-    values = data[usable]
+    require_signal(data[usable])
+
+
+def require_signal(values: NDArray[np.float32]) -> None:
+    """BadFrameError where usable pixels show nothing but one value."""
+    if not values.size:
+        raise BadFrameError("no usable pixel: all are masked, NaN or infinite")
     low, high = float(values.min()), float(values.max())
     if low == high:
         raise BadFrameError(f"nothing to see: all {values.size:,} usable pixels are {low:g}")
@@ -161,7 +167,7 @@ def _require_signal(data: NDArray[np.float32], usable: NDArray[np.bool_], limits
         raise BadFrameError(f"nothing to see: {equal:.1%} of the pixels are exactly {middle:g}")
 
 
-def _noise(
+def noise_of(
     header: fits.Header, overrides: NoiseOverrides, values: NDArray[np.float32], notes: list[str]
 ) -> tuple[float, float]:
     """(gain, read noise): the caller's, the header's, or assumed, which the notes then say."""
@@ -228,7 +234,7 @@ def _mark_defects(data: NDArray[np.float32], mask: NDArray[np.uint16], sigma: fl
         notes.append(f"{single:,} dead pixels: masked")
 
 
-def _wcs(header: fits.Header, notes: list[str]) -> WCS | None:
+def wcs_of(header: fits.Header, notes: list[str]) -> WCS | None:
     """A celestial WCS that maps the frame's centre to the sky and back, else None."""
     if not cards.text(header, "CTYPE1"):
         return None

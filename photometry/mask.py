@@ -27,6 +27,9 @@ class Bit(IntFlag):
     TEMPLATE_FILLED = FILLED << TEMPLATE_SHIFT
 
 
+# Bits that make a pixel's value worthless.  EDGE and HALO say something about it, but it is there.
+WORTHLESS = Bit.SATURATED | Bit.BAD | Bit.COSMIC_RAY | Bit.TRAIL | Bit.FILLED
+
 # What `BADBITS` says in a header: pixels with any of these measure nothing.
 BAD_BITS = Bit(0)
 for _bit in Bit:

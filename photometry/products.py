@@ -5,7 +5,7 @@ caller's to discard with the folder.  Nothing here changes an array.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from astropy.wcs import WCS
@@ -16,15 +16,39 @@ from photometry import columns
 from photometry.cards import exposure, provenance, wcs_cards
 from photometry.columns import make_table, write_ecsv, write_fits
 from photometry.frame import Frame
-from photometry.settings import PLANES, Settings
-from photometry.stamps import write_stamps
+from photometry.settings import Settings
+from photometry.stamps import Look, write_stamps
 from photometry.subtraction.difference import Difference
-from photometry.subtraction.files import write_difference
+from photometry.subtraction.files import write_compressed
 from photometry.transform_cards import to_cards
 
 CATALOG_FITS, CATALOG_ECSV = "catalog.fits", "catalog.ecsv.gz"
 DIFFERENCE, TRANSIENTS, STAMPS, PREVIEW = "difference.fits", "transients.ecsv", "stamps", "preview.png"
 """Names of the products."""
+
+
+class Noisy(Protocol):
+    """Counts, and what their noise needs."""
+
+    @property
+    def unit(self) -> str: ...
+    @property
+    def gain(self) -> float: ...
+    @property
+    def read_noise(self) -> float: ...
+
+
+class Described(Protocol):
+    """What products say of their frame, as `photometry.frame.Frame` has it."""
+
+    @property
+    def image(self) -> Noisy: ...
+    @property
+    def header(self) -> Any: ...
+    @property
+    def wcs(self) -> WCS | None: ...
+    @property
+    def path(self) -> str: ...
 
 
 def write_catalog(out: Path, frame: Frame, stars: NDArray[Any], settings: Settings) -> None:
@@ -41,17 +65,12 @@ def write_catalog(out: Path, frame: Frame, stars: NDArray[Any], settings: Settin
 
 def write_compressed_difference(out: Path, frame: Frame, difference: Difference, template: str, settings: Settings) -> None:
     """difference.fits, tile-compressed, with the planes that the settings name."""
-    cards = _difference_cards(frame, difference, template)
-    write_difference(out / DIFFERENCE, difference, cards=cards, planes=settings.difference_planes, compressed=True)
+    cards = difference_cards(frame, difference, template)
+    write_compressed(out / DIFFERENCE, difference, cards=cards, planes=settings.difference_planes)
 
 
-def write_all_planes(out: Path, frame: Frame, difference: Difference, template: str) -> None:
-    """difference.fits, not compressed, with every plane."""
-    cards = _difference_cards(frame, difference, template)
-    write_difference(out / DIFFERENCE, difference, cards=cards, planes=PLANES, compressed=False)
-
-
-def _difference_cards(frame: Frame, difference: Difference, template: str) -> dict[str, tuple[Any, str]]:
+def difference_cards(frame: Described, difference: Difference, template: str) -> dict[str, tuple[Any, str]]:
+    """What DIFF's header says besides what every difference says."""
     header = frame.header
     said = provenance(header) | _fact_cards(frame) | ({} if frame.wcs is None else wcs_cards(header))
     cards = {key: (value, "") for key, value in said.items()}
@@ -73,11 +92,15 @@ def write_transient_stamps(
     out: Path, frame: Frame, science: NDArray[np.float32], difference: Difference, transients: NDArray[Any]
 ) -> int:
     """stamps/NNNN.fits by the transients' `id`; how many."""
-    planes = {"SCIENCE": science, "TEMPLATE": difference.template, "DIFFERENCE": difference.image.data}
-    return write_stamps(out / STAMPS, planes, transients, frame.image.unit, _fact_cards(frame))
+    planes: dict[str, Look] = {
+        "SCIENCE": lambda y0, y1, x0, x1: science[y0:y1, x0:x1],
+        "TEMPLATE": difference.template,
+        "DIFFERENCE": lambda y0, y1, x0, x1: difference.planes.data[y0:y1, x0:x1],
+    }
+    return write_stamps(out / STAMPS, planes, difference.shape, transients, frame.image.unit, _fact_cards(frame))
 
 
-def facts_of(frame: Frame) -> dict[str, Any]:
+def facts_of(frame: Described) -> dict[str, Any]:
     """What every product says of its frame; None where it is not known.  As FITS cards with - for _, upper case."""
     when = exposure(frame.header)
     name = Path(frame.path).name.encode("utf-8", "surrogateescape")
@@ -91,7 +114,7 @@ def facts_of(frame: Frame) -> dict[str, Any]:
     }
 
 
-def transient_table(frame: Frame, difference: Difference, sources: NDArray[Any], template: str) -> Any:
+def transient_table(frame: Described, difference: Difference, sources: NDArray[Any], template: str) -> Any:
     """An astropy Table of sources on the difference."""
     values = {name: sources[name] for name in sources.dtype.names or ()}
     values["id"] = np.arange(1, len(sources) + 1, dtype=np.int32)
@@ -110,7 +133,7 @@ def transient_table(frame: Frame, difference: Difference, sources: NDArray[Any],
     return make_table(layout, values, frame.image.unit, meta)
 
 
-def _fact_cards(frame: Frame) -> dict[str, Any]:
+def _fact_cards(frame: Described) -> dict[str, Any]:
     facts = facts_of(frame).items()
     return {key.replace("_", "-").upper(): value for key, value in facts if value is not None}
 

@@ -6,6 +6,7 @@ like neither keeps its row and says so in `flags`; `believed` selects the rest.
 """
 
 from enum import IntFlag
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,8 @@ from scipy import ndimage, signal
 
 from photometry.mask import BAD_BITS
 from photometry.subtraction.difference import Difference
-from photometry.subtraction.score import filters_at
 from photometry.subtraction.settings import SubtractionSettings
+from photometry.subtraction.significance import noise_filter
 
 Array = NDArray[np.float64]
 
@@ -44,6 +45,7 @@ class Doubt(IntFlag):
 
 _ANY_DOUBT = sum(int(doubt) for doubt in Doubt)
 
+PEAK_ROWS = 256  # looked at together
 FIT_HALF = 5  # pixels round the peak that are compared with the PSF
 DIPOLE_SHARE = 0.6
 CHI2_LIMIT = 3.0
@@ -84,16 +86,21 @@ def _threshold(difference: Difference, settings: SubtractionSettings) -> float:
     return settings.threshold * max(1.0, width if np.isfinite(width) else 1.0)
 
 
-def _peaks(score: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
+def _peaks(score: NDArray[Any], threshold: float) -> NDArray[np.int64]:
     """(n, 2) y, x of the local maxima of |SCORE| of either sign within 5 x 5 pixels."""
-    height = np.abs(score)
-    y, x = np.nonzero(height >= threshold)
     ny, nx = score.shape
-    keep = np.zeros(len(y), bool)
-    for i, (b, a) in enumerate(zip(y, x, strict=True)):
-        box = score[max(b - 2, 0) : min(b + 3, ny), max(a - 2, 0) : min(a + 3, nx)]
-        keep[i] = height[b, a] >= np.max(box * np.sign(score[b, a]))
-    return np.stack([y[keep], x[keep]], axis=1)
+    found = [np.zeros((0, 2), np.int64)]
+    for y0 in range(0, ny, PEAK_ROWS):
+        low = max(y0 - 2, 0)
+        band = np.asarray(score[low : min(y0 + PEAK_ROWS + 2, ny)], np.float32)
+        own = band[y0 - low : y0 - low + PEAK_ROWS]
+        for b, a in np.argwhere((own >= threshold) | (own <= -threshold)).tolist():
+            value = own[b, a]
+            row = b + y0 - low
+            box = band[max(row - 2, 0) : row + 3, max(a - 2, 0) : min(a + 3, nx)]
+            if abs(value) >= np.max(box * np.sign(value)):
+                found.append(np.array([[b + y0, a]]))
+    return np.concatenate(found)
 
 
 def _vertex(low: float, middle: float, high: float) -> float:
@@ -110,11 +117,11 @@ def _measure(row: np.void, difference: Difference, xi: int, yi: int) -> None:
     sign = np.sign(peak)
     dx = dy = 0.0
     if 0 < xi < nx - 1 and 0 < yi < ny - 1:
-        cross = sign * score[yi - 1 : yi + 2, xi - 1 : xi + 2]
+        cross = sign * np.asarray(score[yi - 1 : yi + 2, xi - 1 : xi + 2], np.float32)
         if (cross != 0).all():
             dx, dy = _vertex(*cross[1].astype(float)), _vertex(*cross[:, 1].astype(float))
     row["x"], row["y"], row["score"] = xi + dx, yi + dy, peak
-    near = difference.image.mask[max(yi - 3, 0) : yi + 4, max(xi - 3, 0) : xi + 4]
+    near = difference.planes.mask[max(yi - 3, 0) : yi + 4, max(xi - 3, 0) : xi + 4]
     row["flags"] = int(np.bitwise_or.reduce(near, axis=None))
     data, variance, usable = _cut(difference, xi, yi)
     model = _psf_at(difference, xi, yi, dx, dy)
@@ -127,12 +134,13 @@ def _raised(difference: Difference, xi: int, yi: int) -> float:
 
     Their unmasked pixels' median, less its error.
     """
-    near, far = (int(np.ceil(factor * difference.psf.fwhm())) for factor in SURROUNDINGS_FWHM)
+    near, far = (int(np.ceil(factor * difference.psf.fwhm)) for factor in SURROUNDINGS_FWHM)
     box = slice(max(yi - far, 0), yi + far + 1), slice(max(xi - far, 0), xi + far + 1)
-    y, x = np.ogrid[: difference.score.shape[0], : difference.score.shape[1]]
-    dy, dx = y[box[0]] - yi, x[:, box[1]] - xi
+    score = difference.score
+    values = np.sign(score[yi, xi]) * np.asarray(score[box], np.float32)
+    dy = np.arange(values.shape[0])[:, None] + box[0].start - yi
+    dx = np.arange(values.shape[1])[None, :] + box[1].start - xi
     distance = np.hypot(dy, dx)
-    values = np.sign(difference.score[yi, xi]) * difference.score[box]
     ring = (distance > near) & (distance <= far) & (values != 0)
     level = 0.0
     for place, error in (
@@ -149,13 +157,13 @@ def _cut(difference: Difference, xi: int, yi: int) -> tuple[Array, Array, NDArra
     """Data, variance, unmasked of the square round a pixel; nothing is usable beyond the border."""
     size = 2 * FIT_HALF + 1
     data, variance, usable = np.zeros((size, size)), np.ones((size, size)), np.zeros((size, size), bool)
-    ny, nx = difference.score.shape
+    ny, nx = difference.shape
     y0, y1, x0, x1 = max(yi - FIT_HALF, 0), min(yi + FIT_HALF + 1, ny), max(xi - FIT_HALF, 0), min(xi + FIT_HALF + 1, nx)
     there = (slice(y0, y1), slice(x0, x1))
     here = (slice(y0 - yi + FIT_HALF, y1 - yi + FIT_HALF), slice(x0 - xi + FIT_HALF, x1 - xi + FIT_HALF))
-    data[here] = difference.image.data[there]
-    variance[here] = difference.image.variance[there]
-    usable[here] = (difference.image.mask[there] & np.uint16(BAD_BITS)) == 0
+    data[here] = difference.planes.data[there]
+    variance[here] = difference.variance[there]
+    usable[here] = (difference.planes.mask[there] & np.uint16(BAD_BITS)) == 0
     return data, variance, usable
 
 
@@ -173,7 +181,7 @@ def forced_flux(difference: Difference, x: float, y: float) -> tuple[float, floa
 
     The error includes the photons of a positive source.
     """
-    ny, nx = difference.score.shape
+    ny, nx = difference.shape
     if not (0 <= x <= nx - 1 and 0 <= y <= ny - 1):
         return float("nan"), float("nan")
     xi, yi = int(np.rint(x)), int(np.rint(y))
@@ -189,21 +197,27 @@ def _forced(difference: Difference, xi: int, yi: int, dx: float, dy: float) -> t
     if norm <= 0.2 * float((psf**2).sum()):
         return float("nan"), float("nan")
     flux = float((weight * data).sum()) / norm
-    _, own, through = filters_at(difference.optics, xi, yi)
-    noise = _seen(difference.target_variance, own, xi, yi) + _seen(difference.source_variance, through, xi, yi)
+    noise = _noise(difference, xi, yi)
     # the filters have the whole PSF's shape, the flux that of the square: their norms differ little
     whole = float((difference.psf.at(xi, yi) ** 2).sum())
-    photons = max(flux, 0) * float((weight**2 * psf).sum()) / norm**2 / difference.image.gain
+    photons = max(flux, 0) * float((weight**2 * psf).sum()) / norm**2 / difference.gain
     return flux, float(np.sqrt(noise / whole**2 + photons))
 
 
-def _seen(variance: NDArray[np.float32], squares: Array, xi: int, yi: int) -> float:
-    """Sum of a variance plane under a filter's squares (reversed), the plane's border repeated."""
-    half = squares.shape[0] // 2
-    ny, nx = variance.shape
-    y = np.clip(np.arange(yi - half, yi + half + 1), 0, ny - 1)
-    x = np.clip(np.arange(xi - half, xi + half + 1), 0, nx - 1)
-    return float((variance[np.ix_(y, x)] * squares[::-1, ::-1]).sum())
+def _noise(difference: Difference, xi: int, yi: int) -> float:
+    """Variance of P * D at a pixel: each frame's own under the squares of what P sees of it, the border's repeated."""
+    swept, optics = difference.swept, difference.optics
+    ny, nx = difference.shape
+    total = 0.0
+    for kernel in (None, optics.kernel):
+        squares = noise_filter(optics, kernel, xi, yi)[::-1, ::-1] ** 2
+        half = squares.shape[0] // 2
+        y = np.clip(np.arange(yi - half, yi + half + 1), 0, ny - 1) // 2
+        x = np.clip(np.arange(xi - half, xi + half + 1), 0, nx - 1) // 2
+        y0, x0 = int(y[0]), int(x[0])
+        part = swept.own if kernel is None else swept.through_at
+        total += float((part(y0, int(y[-1]) + 1, x0, int(x[-1]) + 1)[np.ix_(y - y0, x - x0)] * squares).sum())
+    return total * swept.job.factor**2
 
 
 def _doubts(
@@ -220,7 +234,7 @@ def _doubts(
     if not np.isfinite(row["flux"]) or psf[usable].sum() < SEEN_SHARE * psf.sum():
         return Doubt.CUT
     flux = float(row["flux"])
-    noise = variance + (MODEL_SHARE * flux * psf) ** 2 + np.abs(flux) * psf.clip(0) / difference.image.gain
+    noise = variance + (MODEL_SHARE * flux * psf) ** 2 + np.abs(flux) * psf.clip(0) / difference.gain
     core = usable & (psf > 0.1 * psf.max())
     chi2 = float((((data - flux * psf) ** 2 / noise)[core]).mean())
     hit = _hit(difference, place, psf.shape[0])
@@ -228,7 +242,7 @@ def _doubts(
         doubt |= Doubt.SHARP
     elif chi2 > CHI2_LIMIT:
         doubt |= Doubt.SHAPE
-    if _dipole(difference.score, place, float(row["score"]), difference.psf.fwhm()):
+    if _dipole(difference.score, place, float(row["score"]), difference.psf.fwhm):
         doubt |= Doubt.DIPOLE
     return doubt
 
@@ -237,9 +251,9 @@ def _hit(difference: Difference, place: tuple[int, int], size: int) -> Array:
     """What a single hit pixel of the science frame becomes on the difference, unit sum."""
     kernel = None
     if difference.convolved == "science":
-        kernel = difference.optics.source_kernel(*place)
-    elif difference.optics.target_kernel is not None:
-        kernel = difference.optics.target_kernel(*place)
+        kernel = difference.optics.kernel_at(*place)
+    elif difference.optics.wide is not None:
+        kernel = difference.optics.wide.astype(float)
     out = np.zeros((size, size))
     out[size // 2, size // 2] = 1.0
     if kernel is None:
@@ -271,10 +285,10 @@ def _sharper(data: Array, variance: Array, usable: NDArray[np.bool_], psf: Array
     return track + 0.5 * again > best
 
 
-def _dipole(score: NDArray[np.float32], place: tuple[int, int], peak: float, fwhm: float) -> bool:
+def _dipole(score: NDArray[Any], place: tuple[int, int], peak: float, fwhm: float) -> bool:
     """Whether the other sign is as strong within a FWHM and a pixel."""
     reach = int(np.ceil(fwhm)) + 1
     xi, yi = place
-    box = score[max(yi - reach, 0) : yi + reach + 1, max(xi - reach, 0) : xi + reach + 1]
+    box = np.asarray(score[max(yi - reach, 0) : yi + reach + 1, max(xi - reach, 0) : xi + reach + 1], np.float32)
     other = float((-np.sign(peak) * box).max())
     return other > DIPOLE_SHARE * abs(peak) and other > 4

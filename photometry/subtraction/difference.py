@@ -1,43 +1,92 @@
 """What a subtraction gives."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photometry.image import Image
 from photometry.psf import PsfModel
 from photometry.registration import Transform
-from photometry.subtraction.score import Optics
+from photometry.subtraction.direct import convolve_rows
+from photometry.subtraction.significance import Optics
+from photometry.subtraction.sweep import Swept
+
+Rows = Any  # numpy cannot say "indexed by rows and columns": an array, or a photometry.file_plane.FilePlane
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Where a difference is written, whole rows at a time, and read again: (ny, nx), arrays or planes of a file.
+
+    variance, score: None where they are not wanted.
+    """
+
+    data: Rows
+    variance: Rows | None
+    mask: Rows
+    score: Rows | None
+
+    @classmethod
+    def in_memory(cls, shape: tuple[int, int]) -> "Planes":
+        """New arrays: float32, the mask uint16."""
+        data, variance, score = (np.empty(shape, np.float32) for _ in range(3))
+        return cls(data, variance, np.empty(shape, np.uint16), score)
 
 
 @dataclass(frozen=True)
 class Difference:
     """Science minus matched template, on the science frame's grid and flux scale.
 
-    image        data: the difference; variance: without the light of what changed; mask: the science frame's bits low, the
-                 template's high, FILLED and HALO bits added; finite everywhere
-    score        (ny, nx) float32, signed significance, 0 where masked
+    planes       data: the difference; variance: without the light of what changed; mask: the science frame's bits low, the
+                 template's high, FILLED and HALO added; score: signed significance, 0 where masked; finite everywhere
     psf          of the difference;  convolved  which frame was matched to the other;  preconvolved  the science frame was
                  first convolved with its own PSF's width
     kernel_sum   flux scale: science units per template unit
     transform    science pixel -> template pixel
-    template     (ny, nx) float32: the template on the science grid, matched where it was convolved, science flux scale
-    optics       kernels and PSF by place; target_variance, source_variance (ny, nx) float32: what SCORE's noise is made of,
-                 in science units^2
+    optics       kernels and PSF by place;  swept  the planes as they were made, in the target's unit
+    gain         electrons per unit of the science frame;  unit  that unit
     figures      numbers of the fit and its self-check
     """
 
-    image: Image
-    score: NDArray[np.float32]
+    planes: Planes
     psf: PsfModel
     convolved: Literal["science", "template"]
     kernel_sum: float
     preconvolved: bool
     transform: Transform
-    template: NDArray[np.float32]
     optics: Optics
-    target_variance: NDArray[np.float32]
-    source_variance: NDArray[np.float32]
+    swept: Swept
+    gain: float
+    unit: str
     figures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)"""
+        return self.swept.resid.shape[0], self.swept.resid.shape[1]
+
+    @property
+    def score(self) -> Rows:
+        """Of a difference whose planes have it."""
+        assert self.planes.score is not None
+        return self.planes.score
+
+    @property
+    def variance(self) -> Rows:
+        """Of a difference whose planes have it."""
+        assert self.planes.variance is not None
+        return self.planes.variance
+
+    def template(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.float32]:
+        """The template in a rectangle, matched where it was convolved, on the science frame's flux scale."""
+        job = self.swept.job
+        reach = 0 if job.wide is None else job.wide.shape[0] // 2
+        data, _ = job.target.window(y0 - reach, y1 + reach, x0 - reach, x1 + reach)
+        if job.science_convolved:
+            return data / np.float32(job.kernel.kernel_sum)
+        if job.wide is not None:
+            convolved = np.empty((y1 - y0, x1 - x0), np.float32)
+            convolve_rows(data, job.wide[None], x1 - x0, convolved)
+            data = convolved
+        return np.asarray(data - self.planes.data[y0:y1, x0:x1], np.float32)

@@ -5,6 +5,8 @@ TemplateMismatchError (frames that do not belong together) and SubtractionFailed
 Alard & Lupton 1998, Alard 2000; the score after Zackay & Ofek 2017.
 """
 
+import os
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,22 +15,19 @@ from scipy import signal
 from scipy.spatial import cKDTree
 
 from photometry.errors import SubtractionFailedError, TemplateMismatchError
-from photometry.grow import grow
 from photometry.image import Image
-from photometry.mask import Bit
-from photometry.psf import FWHM_PER_SIGMA, PsfModel, build_psf
+from photometry.psf import PsfModel, build_psf
+from photometry.psf_stars import FWHM_PER_SIGMA
 from photometry.registration import Transform, register
 from photometry.resample import resample
 from photometry.subtraction import fitstamps
 from photometry.subtraction.apply import apply_kernel
 from photometry.subtraction.basis import make_basis
-from photometry.subtraction.convolve import convolve_varying
-from photometry.subtraction.difference import Difference
-from photometry.subtraction.masks import Filled, doubt_of, fill, unusable
-from photometry.subtraction.noise import sky_variance
+from photometry.subtraction.cores import fit_cores
+from photometry.subtraction.difference import Difference, Planes
 from photometry.subtraction.roles import choose, gaussian
 from photometry.subtraction.settings import SubtractionSettings
-from photometry.subtraction.sides import Side, Task
+from photometry.subtraction.sides import Exposure, Side, Task, exposure_of, whole_image
 from photometry.subtraction.solve import Kernel, Noise, fit
 
 Stars = NDArray[np.void]
@@ -38,6 +37,8 @@ STARS_FOR_ORDER = (0, 10, 25, 200)  # star stamps from which order 0, 1, 2, 3 is
 KERNEL_SIGMAS = 6.0  # half-width of the kernel, in widths of the Gaussian between the PSFs
 LARGEST_KERNEL_HALF = 25  # pixels
 WIDTH_LIMITS = (0.5, 3.0)  # of the score's width in blank sky, beyond which a fit is not believed
+STARS_FOR_PSF = 300
+SAMPLED_ROWS = 16  # that say whether two frames are one
 STARS_FOR_CORES = 64  # stars that the PSF is built on where it only fills saturated cores
 COMMON_PIXELS = 2.0  # how far apart one star's places on the two frames may be
 ENOUGH_COMMON = 50  # fewer, in a field of galaxies, may hold hardly a star
@@ -52,18 +53,38 @@ def subtract(
     settings: SubtractionSettings = DEFAULT_SETTINGS,
 ) -> Difference:
     """Science minus matched template.  Images background-subtracted, of one shape, variance total; stars: x, y, flux."""
-    if science.shape != template.shape:
+    shape, other = science.shape, template.shape
+    if shape != other:
         raise TemplateMismatchError(
-            f"the frame is {science.shape[1]} x {science.shape[0]} px, its template {template.shape[1]} x"
-            f" {template.shape[0]}: use a template of the same size"
+            f"the frame is {shape[1]} x {shape[0]} px, its template {other[1]} x {other[0]}: use a template of the same size"
         )
-    if np.array_equal(science.data, template.data):
+    mine, theirs = exposure_of(science, science_stars), exposure_of(template, template_stars)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        return subtract_exposures(mine, theirs, Planes.in_memory(shape), settings, threads)
+
+
+def subtract_exposures(
+    science: Exposure, template: Exposure, planes: Planes, settings: SubtractionSettings, threads: Executor
+) -> Difference:
+    """Science minus matched template, frames of one shape, written to `planes`."""
+    shape = science.plate.shape
+    if _same(science, template):
         raise SubtractionFailedError("the template is the frame itself: give another exposure of the field")
-    transform = register(science_stars, template_stars, science.shape, template.shape)
-    science_common, template_common = _common(science_stars, template_stars, transform)
-    mine = _side(science, science_common)
-    other = _on_science_grid(template, template_common, transform)
-    return _matched(_task(mine, other), transform, science_stars, settings)
+    transform = register(science.stars, template.stars, shape, shape)
+    science_common, template_common = _common(science.stars, template.stars, transform)
+    mine = _side(science, science_common, threads)
+    other = _on_science_grid(template, template_common, transform, threads)
+    return _matched(_task(mine, other), transform, science, planes, settings, threads)
+
+
+def _same(science: Exposure, template: Exposure) -> bool:
+    """Whether the two are one frame, by some rows of it."""
+    ny, nx = science.plate.shape
+    rows = [slice(y, y + 1) for y in np.linspace(0, ny - 1, SAMPLED_ROWS).astype(int).tolist()]
+    whole = slice(0, nx)
+    frames = (science.plate.raw, template.plate.raw)
+    mine, other = (np.concatenate([raw.counts(row, whole)[0] for row in rows]) for raw in frames)
+    return np.array_equal(mine, other, equal_nan=True)
 
 
 def _common(science: Stars, template: Stars, transform: Transform) -> tuple[Stars, Stars]:
@@ -77,24 +98,24 @@ def _common(science: Stars, template: Stars, transform: Transform) -> tuple[Star
     return science[near], template[np.unique(which[near])]
 
 
-def _side(image: Image, stars: Stars) -> Side:
-    psf = build_psf(image, stars)
-    filled = fill(image, psf)
-    return Side(image, filled, sky_variance(image, filled.holes), psf)
+def _side(exposure: Exposure, stars: Stars, threads: Executor, limit: int = STARS_FOR_PSF) -> Side:
+    psf = build_psf(exposure.plate, stars, limit=limit)
+    cores = fit_cores(exposure.plate, exposure.saturated, psf, threads)
+    return Side(replace(exposure.plate, cores=cores), psf)
 
 
-def _on_science_grid(template: Image, stars: Stars, transform: Transform) -> Side:
+def _on_science_grid(template: Exposure, stars: Stars, transform: Transform, threads: Executor) -> Side:
     """The template where the science frame's pixels are; untouched where they agree already."""
     if transform.identity:
-        return _side(template, stars)
-    whole = fill(template, build_psf(template, stars, limit=STARS_FOR_CORES))
-    moved = resample(template, whole.data, transform)
-    holes = unusable(replace(moved, variance=np.ones_like(moved.variance)))
+        return _side(template, stars, threads)
+    plate = _side(template, stars, threads, STARS_FOR_CORES).plate
+    whole = whole_image(plate)
+    moved = resample(whole, whole.data, transform)
     x, y = transform.inverse(stars["x"], stars["y"])
-    places = np.zeros(len(stars), dtype=[("x", "f8"), ("y", "f8"), ("flux", "f8")])
-    places["x"], places["y"], places["flux"] = x, y, stars["flux"]
-    filled = Filled(moved.data, holes, doubt_of(moved.data, holes, moved.variance))
-    return Side(moved, filled, sky_variance(moved, holes), build_psf(moved, places))
+    places = stars.copy()
+    places["x"], places["y"] = x, y
+    exposure = exposure_of(moved, places)
+    return Side(replace(exposure.plate, filled=True), build_psf(exposure.plate, exposure.stars))
 
 
 def _task(mine: Side, other: Side) -> Task:
@@ -102,64 +123,56 @@ def _task(mine: Side, other: Side) -> Task:
     roles = choose(mine.psf, other.psf)
     target, source = (mine, other) if roles.convolved == "template" else (other, mine)
     if not roles.broadening:
-        return Task(target, source, target.filled.data, roles, target.psf)
+        return Task(target, source, roles, None, target.psf)
     wide = gaussian(roles.broadening)
-    data = convolve_varying(target.filled.data, wide[None], [(0, 0)])
-    return Task(target, source, data, roles, _broadened(target.psf, wide))
+    return Task(target, source, roles, wide.astype(np.float32), _broadened(target.psf, wide))
 
 
-def _matched(task: Task, transform: Transform, stars: Stars, settings: SubtractionSettings) -> Difference:
+def _matched(
+    task: Task, transform: Transform, science: Exposure, planes: Planes, settings: SubtractionSettings, threads: Executor
+) -> Difference:
     """The difference with the highest kernel order that passes its self-check."""
     pair = fitstamps.Pair(
-        task.target_data,
-        task.source.filled.data,
-        _bad(task.target, task.roles.broadening),
-        _bad(task.source, task.roles.sigma),
-        task.target.sky,
-        task.source.sky,
-        task.psf.fwhm(),
+        target=task.target.plate,
+        source=task.source.plate,
+        wide=task.wide,
+        target_core=int(np.ceil(2 * task.roles.broadening)),
+        source_core=int(np.ceil(2 * task.roles.sigma)),
+        fwhm=task.psf.fwhm,
     )
-    chosen = fitstamps.choose_stars(stars, pair)
-    if not len(chosen):
+    reach = int(np.clip(np.ceil(KERNEL_SIGMAS * task.roles.sigma), settings.kernel_half, LARGEST_KERNEL_HALF))
+    basis = make_basis(task.roles.sigmas, reach)
+    stamps = fitstamps.cut(pair, science.stars, basis)
+    stars = int(stamps.star.sum())
+    if not stars:
         raise SubtractionFailedError(
             f"no clean star with a peak of {fitstamps.MIN_SIGNAL:g} sigma on both frames to fit the kernel on"
         )
-    empty = fitstamps.choose_sky(stars, pair)
-    reach = int(np.clip(np.ceil(KERNEL_SIGMAS * task.roles.sigma), settings.kernel_half, LARGEST_KERNEL_HALF))
-    basis = make_basis(task.roles.sigmas, reach)
-    stamps = fitstamps.cut(pair, chosen, empty, basis)
     noise = Noise(
-        target_gain=task.target.image.gain,
-        source_gain=task.source.image.gain,
-        psf_sigma=task.psf.fwhm() / FWHM_PER_SIGMA,
+        target_gain=task.target.plate.gain,
+        source_gain=task.source.plate.gain,
+        psf_sigma=task.psf.fwhm / FWHM_PER_SIGMA,
         target_sigma=task.roles.broadening,
         kernel_sigma=task.roles.sigma,
     )
-    sky_order = min(settings.background_order, _order(STAMPS_FOR_SKY, len(chosen) + len(empty)))
+    sky_order = min(settings.background_order, _order(STAMPS_FOR_SKY, len(stamps.star)))
     complaints = []
-    for order in range(min(_order(STARS_FOR_ORDER, len(chosen)), settings.max_kernel_order), -1, -1):
+    for order in range(min(_order(STARS_FOR_ORDER, stars), settings.max_kernel_order), -1, -1):
         kernel = fit(stamps, basis, order, sky_order, noise)
         complaint = _unbelievable(kernel)
         if complaint is None:
-            difference = apply_kernel(task, kernel, transform)
+            difference = apply_kernel(task, kernel, transform, planes, threads)
             width = difference.figures["score_width"]
             if not np.isfinite(width) or WIDTH_LIMITS[0] <= width <= WIDTH_LIMITS[1]:
                 return difference
             complaint = f"score width {width:.2f} in blank sky"
         complaints.append(f"order {order}: {complaint}")
-    raise SubtractionFailedError(f"no kernel passes its self-check on {len(chosen)} stars: " + "; ".join(complaints))
+    raise SubtractionFailedError(f"no kernel passes its self-check on {stars} stars: " + "; ".join(complaints))
 
 
 def _order(needed: tuple[int, ...], stamps: int) -> int:
     """Highest polynomial order that so many stamps carry."""
     return int(np.searchsorted(needed, stamps, side="right")) - 1
-
-
-def _bad(side: Side, sigma: float) -> NDArray[np.bool_]:
-    """Pixels that must not take part in the fit: holes grown by a kernel's core, and what the frame does not cover."""
-    bad = side.filled.holes | ((side.image.mask & np.uint16(Bit.EDGE)) != 0)
-    reach = int(np.ceil(2 * sigma))
-    return grow(bad, reach)
 
 
 def _broadened(psf: PsfModel, kernel: NDArray[np.float64]) -> PsfModel:

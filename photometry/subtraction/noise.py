@@ -11,15 +11,15 @@ Plane = NDArray[np.float32]
 MESH_PIXELS = 32
 
 
-def sky_variance(image: Image, holes: NDArray[np.bool_]) -> Plane:
-    """(ny, nx) float32, unit^2: the variance that would be there without the light of sources, > 0 everywhere.
+def sky_nodes(image: Image, holes: NDArray[np.bool_]) -> tuple[Plane, int]:
+    """(my, mx) float32, unit^2, at the middles of square cells, and a cell's side: variance without the light of sources.
 
-    The variance minus data / gain, its noise gone in the medians of a mesh.
+    The variance minus data / gain, its noise gone in the medians of the cells; > 0 everywhere.
     """
     ny, nx = image.shape
     my, mx = -(-ny // MESH_PIXELS), -(-nx // MESH_PIXELS)
     plain = image.variance - image.data / np.float32(image.gain)
-    plain = np.where(holes, np.nan, plain)
+    plain = np.where(holes | (image.mask != 0), np.nan, plain)
     nodes = np.full((my, mx), np.nan)
     for j in range(my):
         rows = plain[j * MESH_PIXELS : (j + 1) * MESH_PIXELS]
@@ -31,12 +31,12 @@ def sky_variance(image: Image, holes: NDArray[np.bool_]) -> Plane:
                 nodes[j, i] = _medians(rows[None, :, i * MESH_PIXELS : (i + 1) * MESH_PIXELS].reshape(1, -1))[0]
     known = np.isfinite(nodes) & (nodes > 0)
     if not known.any():
-        return np.full(image.shape, max(float(np.nanmedian(image.variance)), 1e-6), np.float32)
+        return np.full((my, mx), max(float(np.nanmedian(image.variance)), 1e-6), np.float32), MESH_PIXELS
     middle = float(np.median(nodes[known]))
     nodes = np.where(known, nodes, middle)
     nodes = ndimage.median_filter(nodes, 3, mode="nearest")
     nodes = np.maximum(nodes, 0.05 * middle)
-    return spread_mesh(nodes, image.shape, MESH_PIXELS)
+    return nodes.astype(np.float32), MESH_PIXELS
 
 
 def _medians(cells: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -45,17 +45,3 @@ def _medians(cells: NDArray[np.floating]) -> NDArray[np.float64]:
     count = np.isfinite(cells).sum(axis=1)
     low = ordered[np.arange(len(cells)), np.maximum((count - 1) // 2, 0)]
     return np.where(count >= max(cells.shape[1] // 4, 1), low, np.nan)
-
-
-def spread_mesh(nodes: NDArray[np.float64], shape: tuple[int, int], side: int) -> Plane:
-    """Mesh values at the cells' middles, linearly interpolated to every pixel (constant beyond the outermost)."""
-    weights = []
-    for n, m in zip(shape, nodes.shape, strict=True):
-        place = np.clip((np.arange(n) - (side - 1) / 2) / side, 0, m - 1)
-        low = np.minimum(place.astype(int), max(m - 2, 0))
-        matrix = np.zeros((n, m), np.float32)
-        part = (place - low).astype(np.float32)
-        matrix[np.arange(n), low] = 1 - part
-        matrix[np.arange(n), np.minimum(low + 1, m - 1)] += part
-        weights.append(matrix)
-    return np.asarray(weights[0] @ nodes.astype(np.float32) @ weights[1].T, dtype=np.float32)

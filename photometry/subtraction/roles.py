@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photometry.psf import PsfModel
-from photometry.subtraction.convolve import Stamp
+
+Stamp = NDArray[np.float64]
 
 MARGIN = 0.10  # of a PSF's width: within it two PSFs count as equal, for a kernel so narrow rings between the pixels
 

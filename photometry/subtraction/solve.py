@@ -20,6 +20,7 @@ PIXEL_CLIP_SIGMA = 5.0
 PIXEL_CLIP_SHARE = 0.02  # of the local flux
 PIXEL_GROW = 5  # pixels
 STAMP_SHARE = 0.02  # of a star's light that may be left before it counts as unlike the others
+FEWEST_TO_CLIP = 10  # stamps of a kind; of fewer, the odd one is often the brightest, which knows best
 STAMP_CLIP = 4.0  # robust sigmas of the stamps' chi2
 REFITS = 5
 SETTLED_SHARE = 0.002  # of the pixels: when a refit changes fewer, the fit has settled
@@ -85,6 +86,12 @@ class Kernel:
     def at(self, u: float, v: float) -> Array:
         """(k, k)"""
         return np.tensordot(np.array([u**a * v**b for a, b in self.powers]), self.planes, axes=1)
+
+
+def frame_uv(shape: tuple[int, int], x: NDArray[np.generic], y: NDArray[np.generic]) -> tuple[Array, Array]:
+    """u, v = 2 (x, y) / (n - 1) - 1: -1 ... 1 over the frame."""
+    ny, nx = shape
+    return 2 * np.asarray(x, float) / max(nx - 1, 1) - 1, 2 * np.asarray(y, float) / max(ny - 1, 1) - 1
 
 
 def _columns(stamps: Stamps) -> Single:
@@ -192,7 +199,7 @@ def _unclipped(chi2: Array, star: NDArray[np.bool_], clean: NDArray[np.bool_], s
     keep = enough.copy()
     for kind in (star, ~star):
         mine = kind & enough
-        if mine.sum() < 4:
+        if mine.sum() < FEWEST_TO_CLIP:
             continue
         middle = float(np.median(chi2[mine]))
         spread = max(1.4826 * float(np.median(np.abs(chi2[mine] - middle))), 0.05 * abs(middle))

@@ -63,7 +63,7 @@ def test_nothing_changed_on_the_galaxy(data):
     difference = difference_of(*frames)
     assert difference.transform.identity
     found = believed(detect_sources(difference))
-    mask = difference.image.mask
+    mask = difference.planes.mask
     y, x = np.nonzero(mask & int(Bit.SATURATED | Bit.TEMPLATE_SATURATED))
     columns = np.nonzero((mask & int(Bit.BAD | Bit.TEMPLATE_BAD)).sum(axis=0) > 30)[0]
     for source in found:

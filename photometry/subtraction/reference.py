@@ -1,14 +1,17 @@
-"""Convolution with a kernel that varies over the frame, by tiles of FFTs.
+"""The subtraction's definitions in plain numpy on whole arrays, by tiles of FFTs: exact where the engines are fast.
 
-Guarantees: float32 in and out, one tile of scratch memory, the frame's border mirrored; NaN must have been filled before.
+The engines are held against it.  float32 in and out, the frame's border mirrored; NaN must have been filled before.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+
+from photometry.subtraction.significance import LEAST_SEEN, Optics, noise_filter
+from photometry.subtraction.solve import frame_uv
 
 Plane = NDArray[np.float32]
 Stamp = NDArray[np.float64]
@@ -78,12 +81,6 @@ class Transformer:
         return np.asarray(whole[h : h + tile.y1 - tile.y0, h : h + tile.x1 - tile.x0], dtype=np.float32)
 
 
-def frame_uv(shape: tuple[int, int], x: NDArray[Any], y: NDArray[Any]) -> tuple[Stamp, Stamp]:
-    """u, v = 2 (x, y) / (n - 1) - 1: -1 ... 1 over the frame."""
-    ny, nx = shape
-    return 2 * np.asarray(x, float) / max(nx - 1, 1) - 1, 2 * np.asarray(y, float) / max(ny - 1, 1) - 1
-
-
 def convolve_varying(data: Plane, planes: Stamp, powers: Sequence[tuple[int, int]], side: int = 256) -> Plane:
     """Sum over j of u^a v^b (K_j * data), (a, b) = powers[j], u and v taken at the pixel that is written: exact, no blocks.
 
@@ -111,3 +108,32 @@ def convolve_local(data: Plane, kernel_at: Callable[[float, float], Stamp], half
         spectrum = transformer.forward(window(data, tile, half))
         out[tile.slices] = transformer.inverse(spectrum * transformer.kernel(kernel_at(*tile.centre)), tile)
     return out
+
+
+def difference_variance(target: Plane, source: Plane, optics: Optics, side: int = 32) -> Plane:
+    """G^2 * V_target + K^2 * V_source, per pixel."""
+    half = optics.kernel.planes.shape[-1] // 2
+    out = convolve_local(source, lambda x, y: optics.kernel_at(x, y) ** 2, half, side)
+    if optics.wide is None:
+        return out + target
+    squares = optics.wide.astype(float) ** 2
+    return out + convolve_local(target, lambda _x, _y: squares, optics.wide.shape[0] // 2, side)
+
+
+def score_map(difference: Plane, masked: NDArray[np.bool_], target: Plane, source: Plane, optics: Optics) -> Plane:
+    """(ny, nx) float32, 0 where masked.  Masked pixels take no part; the noise is that of the pixels that do.
+
+    target, source: variances, the source's times the square of the kernel's sum.
+    """
+    half = optics.psf.half + max(optics.kernel.planes.shape[-1], 0 if optics.wide is None else len(optics.wide)) // 2
+    clean = np.where(masked, 0, difference).astype(np.float32)
+    light = convolve_local(clean, lambda x, y: optics.psf.at(x, y)[::-1, ::-1], half)
+    noise = convolve_local(target, lambda x, y: noise_filter(optics, None, x, y) ** 2, half)
+    noise += convolve_local(source, lambda x, y: noise_filter(optics, optics.kernel, x, y) ** 2, half)
+
+    def share(x: float, y: float) -> Stamp:
+        squares = optics.psf.at(x, y)[::-1, ::-1] ** 2
+        return np.asarray(squares / squares.sum())
+
+    noise *= np.clip(convolve_local((~masked).astype(np.float32), share, half), LEAST_SEEN, 1)
+    return np.where(masked, np.float32(0), light / np.sqrt(np.maximum(noise, np.float32(1e-30))))

@@ -1,0 +1,82 @@
+"""Where no source is seen, and what the sky is there."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Plane = NDArray[np.float32]
+Flags = NDArray[np.uint8]
+
+CLIP_SIGMA = 4.0  # closer to the middle the skewness of photon noise would show
+ROUNDS = 3
+SAMPLE_STEP = 4
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def box_mean(data: Plane, reach: int, out: Plane) -> None:
+    """Means of squares of 2 reach + 1 pixels: out (h, w) from data (h + 2 reach, w + 2 reach)."""
+    h, w = out.shape
+    line = np.empty(w + 2 * reach, np.float32)
+    share = np.float32(1 / (2 * reach + 1) ** 2)
+    for y in range(h):
+        line[:] = data[y]
+        for j in range(1, 2 * reach + 1):
+            row = data[y + j]
+            for x in range(line.size):
+                line[x] += row[x]
+        target = out[y]
+        for x in range(w):
+            total = np.float32(0)
+            for i in range(2 * reach + 1):
+                total += line[x + i]
+            target[x] = share * total
+
+
+@njit(nogil=True, cache=True)
+def mark_lit(smooth: Plane, sigma: Plane, share: float, least: float, reach: int, lit: Flags) -> None:
+    """Set `lit` within `reach` of where the smoothed light is above both `least` and a share of a pixel's sigma.
+
+    smooth, sigma (h + 2 reach, w); lit (h, w) of the middle rows.
+    """
+    h, w = lit.shape
+    for y in range(smooth.shape[0]):
+        for x in range(w):
+            if smooth[y, x] > least and smooth[y, x] > share * sigma[y, x]:
+                for b in range(max(y - 2 * reach, 0), min(y + 1, h)):
+                    for a in range(max(x - reach, 0), min(x + reach + 1, w)):
+                        lit[b, a] = 1
+
+
+@njit(nogil=True, cache=True)
+def clipped_sky(
+    resid: Plane, sigma: Plane, lit: Flags, bad: NDArray[np.uint16], side: int, fewest: float, out: Plane
+) -> None:
+    """(cells,): the mean of each cell's blank pixels, clipped at CLIP_SIGMA of their own noise; NaN of too few.
+
+    resid, bad (h, nx): one row of cells; sigma, lit of 2 x 2 pixels.  The last cell reaches to the end.
+    """
+    h, nx = resid.shape
+    values = np.empty((2 * side + 1) * h, np.float32)
+    noise = np.empty(values.size, np.float32)
+    for i in range(out.size):
+        x1 = nx if i == out.size - 1 else (i + 1) * side
+        count = 0
+        for y in range(h):
+            for x in range(i * side, x1):
+                if lit[y // 2, x // 2] == 0 and bad[y, x] == 0:
+                    values[count], noise[count] = resid[y, x], sigma[y // 2, x // 2]
+                    count += 1
+        out[i] = np.nan
+        if count <= fewest * side * side:
+            continue
+        middle = np.median(values[:count:SAMPLE_STEP])
+        for _ in range(ROUNDS):
+            n, total = 0, 0.0
+            for k in range(count):
+                if abs(values[k] - middle) < CLIP_SIGMA * noise[k]:
+                    n += 1
+                    total += values[k]
+            if n == 0:
+                break
+            middle = total / n
+        out[i] = middle

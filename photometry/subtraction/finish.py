@@ -1,0 +1,170 @@
+"""The third pass, over the difference alone: the sky that is left in it, halos round bright stars, its final scale.
+
+The sky between the frames is measured best in the difference, where the sources are gone.
+"""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from photometry.loops.band import halve
+from photometry.loops.blank import box_mean, clipped_sky, mark_lit
+from photometry.loops.mesh import add_mesh
+from photometry.loops.rings import REACH_PIXELS, RING_PIXELS, distance_to, halo_reach
+from photometry.mask import BAD_BITS, TEMPLATE_SHIFT, Bit
+from photometry.subtraction.cores import groups
+from photometry.subtraction.plate import Mesh
+from photometry.subtraction.raw import Plane
+from photometry.subtraction.significance import robust_width
+from photometry.subtraction.sweep import Swept
+
+MESH_PIXELS = 64
+FEWEST_SHARE = 0.2  # of a cell's pixels
+BLANK_SHARE = 0.15  # of a pixel's sigma: with less source light it is blank sky
+SAMPLED_BANDS = 24  # that say how much the light's own noise is
+SATURATED = np.uint16(Bit.SATURATED | Bit.SATURATED << TEMPLATE_SHIFT)
+HOLES = np.uint16((Bit.SATURATED | Bit.BAD | Bit.COSMIC_RAY | Bit.TRAIL | Bit.FILLED) * (1 | 1 << TEMPLATE_SHIFT))
+CORE_SIGMA = 50.0  # of a pixel: a saturated one with less of a star's light is a bad column's or was bled into
+BRIGHT_SIGMA = 500.0  # of a pixel: light whose wing beyond the kernel may be seen
+
+Flags = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """sky: what is left of it in the difference; lit (my, mx) uint8, of 2 x 2 pixels: where a source is seen
+    or something changed.
+    """
+
+    sky: Mesh
+    lit: Flags
+
+
+def look_for_sky(swept: Swept, fwhm: float, threads: Executor) -> Quiet:
+    """The blank sky, chosen by place and not by the noise of a pixel, and its level: clipped means of cells."""
+    ny, nx = swept.resid.shape
+    reach = max(1, round(fwhm / 4))
+    my, mx = max(ny // MESH_PIXELS, 1), max(nx // MESH_PIXELS, 1)
+    least = _own_width(swept, reach)
+    lit = np.zeros(swept.light.shape, np.uint8)
+    nodes = np.empty((my, mx), np.float32)
+
+    def look(j: int) -> None:
+        y0, y1 = j * MESH_PIXELS, ny if j == my - 1 else (j + 1) * MESH_PIXELS
+        rows = slice(y0 // 2, (y1 + 1) // 2)
+        light, changes = (_smoothed(swept, rows, reach, plane) for plane in ("light", "resid"))
+        sigma = np.sqrt(_variance(swept, rows.start, rows.stop, reach))
+        changed = np.zeros_like(lit[rows])
+        mark_lit(light, sigma, BLANK_SHARE, 3 * least["light"], reach, lit[rows])
+        mark_lit(changes, sigma, BLANK_SHARE, 3 * least["resid"], reach, changed)
+        bad = swept.mask[y0:y1] & HOLES
+        lit[rows] |= changed
+        clipped_sky(swept.resid[y0:y1], sigma[reach:-reach], lit[rows], bad, MESH_PIXELS, FEWEST_SHARE, nodes[j])
+
+    for _ in threads.map(look, range(my)):
+        pass
+    return Quiet(Mesh(_mended(nodes), MESH_PIXELS), lit)
+
+
+def _variance(swept: Swept, y0: int, y1: int, reach: int) -> Plane:
+    """Of resid, of rows of 2 x 2 pixels and `reach` rows before and behind."""
+    rows = np.clip(np.arange(y0 - reach, y1 + reach), 0, swept.light.shape[0] - 1) // 2
+    return np.repeat(swept.variance[rows], 2, axis=1)[:, : swept.light.shape[1]]
+
+
+def _smoothed(swept: Swept, rows: slice, reach: int, name: str) -> Plane:
+    """Light or difference of 2 x 2 pixels, averaged over squares; `reach` rows before and behind with them."""
+    b0, b1 = max(rows.start - 2 * reach, 0), min(rows.stop + 2 * reach, swept.light.shape[0])
+    if name == "light":
+        inside = swept.light[b0:b1]
+    else:
+        inside = np.empty((b1 - b0, swept.light.shape[1]), np.float32)
+        halve(swept.resid[2 * b0 : 2 * b1], inside)
+    part = np.pad(inside, ((b0 - rows.start + 2 * reach, rows.stop + 2 * reach - b1), (reach, reach)), mode="symmetric")
+    out = np.empty((part.shape[0] - 2 * reach, part.shape[1] - 2 * reach), np.float32)
+    box_mean(part, reach, out)
+    return out
+
+
+def _own_width(swept: Swept, reach: int) -> dict[str, float]:
+    """How much the smoothed planes vary by themselves, from a few bands of rows."""
+    ny = swept.light.shape[0]
+    height = min(8, ny)
+    starts = np.unique(np.linspace(0, ny - height, SAMPLED_BANDS).astype(int)).tolist()
+    seen = [(swept.mask[2 * y : 2 * (y + height) : 4, ::4] & HOLES) == 0 for y in starts]
+    widths = {}
+    for name in ("light", "resid"):
+        bands = [_smoothed(swept, slice(y, y + height), reach, name)[reach : reach + height : 2, ::2] for y in starts]
+        widths[name] = robust_width(np.concatenate([band[good] for band, good in zip(bands, seen, strict=True)]))
+    return {name: width if np.isfinite(width) else 0.0 for name, width in widths.items()}
+
+
+def _mended(nodes: Plane) -> Plane:
+    """Cells without sky take a neighbour's."""
+    known = np.isfinite(nodes)
+    if not known.any():
+        return np.zeros_like(nodes)
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return np.asarray(nodes[tuple(nearest)])
+
+
+def flatten(swept: Swept, sky: Mesh, threads: Executor) -> None:
+    """Take what is left of the sky out of resid, in place."""
+    ny = swept.resid.shape[0]
+
+    def work(y0: int) -> None:
+        add_mesh(swept.resid[y0 : y0 + MESH_PIXELS], sky.nodes, sky.side, y0, 0, -1.0)
+
+    for _ in threads.map(work, range(0, ny, MESH_PIXELS)):
+        pass
+
+
+def flag_halos(swept: Swept, kernel_half: int, threads: Executor) -> None:
+    """Set HALO in the mask round saturated cores, and round very bright stars beyond the kernel's reach."""
+    height = swept.light.shape[0]
+    found = list(threads.map(lambda y0: _bright(swept, y0, min(y0 + MESH_PIXELS, height)), range(0, height, MESH_PIXELS)))
+    stars: list[tuple[NDArray[np.int64], int]] = []
+    for kind, nearest in ((0, 0), (1, max(kernel_half - 3, 0))):
+        stars += [(star, nearest) for star in groups(np.concatenate([band[kind] for band in found]))]
+    for box, halo in list(threads.map(lambda star: _halo(swept, *star), stars)):
+        swept.mask[box] |= halo * np.uint16(Bit.HALO)
+
+
+def _bright(swept: Swept, y0: int, y1: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n, 2) y, x of 2 x 2 pixels in rows: in the saturated cores of stars; elsewhere, where light is very bright."""
+    sigma = np.sqrt(swept.sigma2(y0, y1, 0, swept.light.shape[1]))
+    light = swept.light[y0:y1]
+    y, x = np.nonzero(light > np.float32(CORE_SIGMA) * sigma)
+    ny, nx = swept.mask.shape
+    bits = np.zeros(len(y), np.uint16)
+    for b in (0, 1):
+        for a in (0, 1):
+            bits |= swept.mask[np.minimum(2 * (y + y0) + b, ny - 1), np.minimum(2 * x + a, nx - 1)]
+    saturated = (bits & SATURATED) != 0
+    bright = ~saturated & (light[y, x] > np.float32(BRIGHT_SIGMA) * sigma[y, x])
+    places = np.stack([y + y0, x], axis=1)
+    return places[saturated], places[bright]
+
+
+def _halo(swept: Swept, group: NDArray[np.int64], nearest: int) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """The box round a group of 2 x 2 pixels, and where in it the halo is."""
+    low, high = group.min(axis=0), group.max(axis=0)
+    ny, nx = swept.resid.shape
+    y0, x0 = (max(2 * int(edge) - REACH_PIXELS, 0) for edge in low)
+    y1, x1 = (min(2 * int(edge) + 2 + REACH_PIXELS, n) for edge, n in zip(high, (ny, nx), strict=True))
+    box = slice(y0, y1), slice(x0, x1)
+    core = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    for b in (0, 1):
+        for a in (0, 1):
+            core[np.minimum(2 * group[:, 0] + b, ny - 1) - y0, np.minimum(2 * group[:, 1] + a, nx - 1) - x0] = 1
+    distance = np.empty(core.shape, np.float32)
+    distance_to(core, distance)
+    sigma = np.sqrt(swept.sigma2(y0 // 2, (y1 + 1) // 2, x0 // 2, (x1 + 1) // 2))
+    ratio = swept.resid[box] / np.repeat(np.repeat(sigma, 2, axis=0), 2, axis=1)[: y1 - y0, : x1 - x0]
+    usable = ((swept.mask[box] & np.uint16(BAD_BITS)) == 0).view(np.uint8)
+    middle = ((low + high + 0.5) - (y0, x0)).tolist()
+    reach = halo_reach(ratio, usable, distance, middle[0], middle[1], nearest // RING_PIXELS)
+    return box, (distance <= reach) & (distance >= nearest)

@@ -1,8 +1,6 @@
 """A science frame and a template, with what the caller knows of them: the difference with its planes, and its sources."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from photometry.subtraction import SubtractionSettings, believed, detect_sources
 from photometry.subtraction.engine import subtract_exposures
 from photometry.subtraction.files import DifferenceFile
 from photometry.subtraction.reading import Given, open_frame
+from photometry.threads import start_threads
 
 SOURCES = "sources.ecsv"
 MORE_CARDS = 100  # than the science frame's own
@@ -31,7 +30,7 @@ def subtract_pair(
     options = SubtractionSettings(threshold=settings.transient_threshold)
     limits = FrameLimits(settings.max_megapixels, settings.max_masked_fraction)
     with (
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads,
+        start_threads() as threads,
         open_frame(science, limits, threads) as mine,
         open_frame(template, limits, threads) as other,
     ):

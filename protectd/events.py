@@ -33,11 +33,14 @@ class Looked(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The answer to SeeWho: which process holds the peer's lock, and whether the marker of a stop on purpose is there."""
+    """The answer to SeeWho: which process holds the peer's lock, whether the marker of a stop on purpose is there, and what
+    that process last said to anybody ("": nothing).
+    """
 
     now: float
     holder: tuple[int, int] | None
     stopped: bool
+    says: str = ""
 
 
 class Began(NamedTuple):

@@ -51,8 +51,8 @@ def decide(guard: Guard, given: Input) -> list[Action]:
             return _lose(guard, now) if (pid, ticks) == (guard.pid, guard.ticks) else []
         case Looked(now, pid, ticks, look):
             return _judge(guard, now, look) if (pid, ticks) == (guard.pid, guard.ticks) else []
-        case Seen(now, holder, stopped):
-            return _start_or_adopt(guard, now, holder, stopped)
+        case Seen():
+            return _start_or_adopt(guard, given)
         case Began(now, pid, ticks):
             return _await(guard, now, pid, ticks)
         case Failed(now, reason):
@@ -155,13 +155,14 @@ def _seek(guard: Guard, now: float) -> list[Action]:
     return [SeeWho()]
 
 
-def _start_or_adopt(guard: Guard, now: float, holder: tuple[int, int] | None, stopped: bool) -> list[Action]:
+def _start_or_adopt(guard: Guard, seen: Seen) -> list[Action]:
+    now, holder = seen.now, seen.holder
     if guard.pid is not None:
         return []
     if holder and holder != guard.dead:
-        adopted = _adopt(guard, now, *holder, "")
+        adopted = _adopt(guard, now, *holder, seen.says)
         return [Say("INFO", "peer.found", _of(guard)), *adopted]
-    if holder or stopped or guard.says == "stopping" or not guard.may_start or not guard.settings.enabled:
+    if holder or seen.stopped or guard.says == "stopping" or not guard.may_start or not guard.settings.enabled:
         return []
     if now < guard.start_not_before:
         guard.seek_at = guard.start_not_before

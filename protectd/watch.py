@@ -19,7 +19,7 @@ from ast3d.common.clock import boot_id, boottime
 from protectd import events, files, judge, proc, systemd
 from protectd.guard import Guard
 from protectd.handshake import Hand
-from protectd.message import DEFAULT, Message, Settings
+from protectd.message import DEFAULT, SAYS, Message, Settings
 
 MOST_STEPS = 100  # in one turn
 
@@ -115,7 +115,9 @@ class Watch:
         self._seq += 1
         me = (self._name, self._pid, self._ticks, self._generation)
         self._hand.send(guard.peer, Message(*me, self._seq, progress, says, until, guard.settings))
-        alive = {"pid": self._pid, "ticks": self._ticks, "at": now, "boot": boot_id(), "progress": progress}
+        alive = {
+            "pid": self._pid, "ticks": self._ticks, "at": now, "boot": boot_id(), "progress": progress, "says": says,
+        }  # fmt: skip
         with contextlib.suppress(OSError):  # without it `ensure` asks further
             files.replace(self._run / f"{self._name}.alive", alive)
 
@@ -225,7 +227,10 @@ class Watch:
         for lock in self._locks():
             pid = files.holder(lock)
             if pid is not None and (ticks := proc.start_ticks(pid)):
-                return events.Seen(now, (pid, ticks), stopped)
+                last = files.read(self._run / f"{self.guard.peer}.alive")
+                known = (last.get("pid"), last.get("ticks"), last.get("boot")) == (pid, ticks, boot_id())
+                says = last.get("says") if known else ""
+                return events.Seen(now, (pid, ticks), stopped, says if says in SAYS else "")
         return events.Seen(now, None, stopped)
 
     def _start(self, now: float) -> events.Input:

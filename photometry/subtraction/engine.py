@@ -5,8 +5,7 @@ TemplateMismatchError (frames that do not belong together) and SubtractionFailed
 Alard & Lupton 1998, Alard 2000; the score after Zackay & Ofek 2017.
 """
 
-import os
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +28,7 @@ from photometry.subtraction.roles import choose, gaussian
 from photometry.subtraction.settings import SubtractionSettings
 from photometry.subtraction.sides import Exposure, Side, Task, exposure_of, whole_image
 from photometry.subtraction.solve import Kernel, Noise, fit
+from photometry.threads import start_threads
 
 Stars = NDArray[np.void]
 
@@ -59,7 +59,7 @@ def subtract(
             f"the frame is {shape[1]} x {shape[0]} px, its template {other[1]} x {other[0]}: use a template of the same size"
         )
     mine, theirs = exposure_of(science, science_stars), exposure_of(template, template_stars)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with start_threads() as threads:
         return subtract_exposures(mine, theirs, Planes.in_memory(shape), settings, threads)
 
 

@@ -41,6 +41,7 @@ class Process:
     next_beat: float = 0.0
     settings: Settings = field(default_factory=Settings)
     until: float = 0.0
+    said: str = ""  # last, to anybody: it is in a file
     gone: bool = False
     made_by: "Process | None" = None
     followed: tuple[int, int] | None = None
@@ -191,7 +192,7 @@ class World:
 
     def say(self, p: Process) -> None:
         p.seq += 1
-        says = p.phase
+        says = p.said = p.phase
         message = Message(p.name, *p.identity, p.generation, p.seq, p.progress, says, p.until, p.guard.settings)
         to = OTHER[p.name]
         self.old.append((to, message))
@@ -218,7 +219,7 @@ class World:
             return None if self.find(p.followed) else e.Gone(now, action.pid, action.ticks)
         if isinstance(action, e.SeeWho):
             there = self.holder(OTHER[p.name])
-            return e.Seen(now, there.identity if there else None, self.marker)
+            return e.Seen(now, there.identity if there else None, self.marker, there.said if there else "")
         if isinstance(action, e.Kill):
             self.kill(p, (action.pid, action.ticks), action.reason)
         if isinstance(action, e.Start):
@@ -331,11 +332,12 @@ class World:
     def check_replaced(self, name: str) -> None:
         """A process that is bad, or missing, is replaced while the other one runs and watches."""
         watcher = next((p for p in self.alive[OTHER[name]] if p.phase == "ready"), None)
-        bad = [p for p in self.alive[name] if p.mode in BAD and p.phase == "ready" and not p.mode_ends]
+        bad = [p for p in self.alive[name] if p.mode in BAD and p.said == "ready" and not p.mode_ends]
         missing = (
             not self.alive[name] and not self.systemd and not self.marker and watcher and watcher.guard.says != "stopping"
         )
-        watches = watcher and watcher.mode == "fine" and self.settings.enabled and self.now - watcher.born > START_SECONDS
+        knows = watcher and (watcher.guard.pid if bad else self.now - watcher.born > START_SECONDS)
+        watches = knows and watcher and watcher.mode == "fine" and self.settings.enabled
         lacks = "bad" if bad else "missing" if missing else ""
         if not watches or not lacks or self.lacking.get(name, ("", 0.0))[0] != lacks:
             self.lacking[name] = (lacks if watches else "", self.now)

@@ -18,6 +18,7 @@ from ast3d.common.clock import boot_id, boottime
 from ast3d.common.logline import parse
 from protectd import proc
 from protectd.message import MAX_BYTES, decode
+from protectd.verdict import START_SECONDS
 
 PERIOD, MISSES = 0.5, 3
 PEER = Path(__file__).with_name("fake_peer.py")
@@ -198,15 +199,19 @@ def test_it_ends_for_a_stop_that_is_asked_for_while_it_runs(node):
     assert len(node.begun()) == 1
 
 
-def test_a_silent_peer_that_holds_the_lock_is_found_and_judged(node):
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGUSR1, signal.SIGUSR2], ids=["stopped", "spins", "deadlock"])
+def test_a_silent_peer_that_holds_the_lock_is_found_and_judged(node, number):
+    """One that was ready is not taken for one that starts, although this protectd never heard it."""
     other = subprocess.Popen([sys.executable, str(PEER), str(node.run), str(PERIOD)], env=ENVIRONMENT)
     try:
         first = node.peer()
-        os.kill(first, signal.SIGSTOP)
+        struck = boottime()
+        os.kill(first, number)
         node.start()
         assert other.wait(60) == -signal.SIGKILL
         assert int(node.said("peer.found")[0].fields["pid"]) == first
         node.peer(2)
+        assert boottime() - struck < START_SECONDS / 2
     finally:
         other.kill()
         other.wait()

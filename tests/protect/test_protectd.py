@@ -293,9 +293,13 @@ def test_the_other_knows_that_it_is_ready_before_anybody_else(node, daemon, peer
         listens.settimeout(60)
         hand.bind(str(node.run / f"{peer}.hand"))
         hand.setblocking(False)
+        more = []
         if daemon == "ast3d":
             (node.run / "ast3d.json").unlink()
-        node.start(program=daemon, NOTIFY_SOCKET=str(node.root / "notify"))
+            alone = node.root / "ast3d.yaml"
+            alone.write_text("protect: {enabled: false}\n")  # it starts no protectd, which would start it again
+            more = ["--config", str(alone)]
+        node.start(*more, program=daemon, NOTIFY_SOCKET=str(node.root / "notify"))
         while "READY=1" not in listens.recv(1000).decode():
             pass
         said = []

@@ -12,7 +12,7 @@ from astropy.io import fits
 from photometry.errors import BadFrameError
 from photometry.file_plane import FilePlane
 from photometry.fits_bytes import open_regular
-from photometry.fits_guard import find_raw, image_shape, integer, require_size, string
+from photometry.fits_guard import Cards, find_raw, image_shape, integer, require_size, string
 from photometry.fits_pixels import inherit, read_pixels
 from photometry.fits_sums import ones_sum
 
@@ -54,14 +54,19 @@ def open_pixels(path: str | bytes | os.PathLike[str], max_megapixels: float) -> 
         if raw.primary is not None:
             inherit(header, fits.Header.fromstring(raw.primary))
         blank = integer(hdu.cards, "BLANK") if "BLANK" in hdu.cards and plane.dtype.kind != "f" else None
-        yield Pixels(plane, _real(header, "BSCALE", 1.0), _real(header, "BZERO", 0.0), blank, header, notes)
+        yield Pixels(plane, _real(hdu.cards, "BSCALE", 1.0), _real(hdu.cards, "BZERO", 0.0), blank, header, notes)
 
 
-def _real(header: fits.Header, name: str, default: float) -> float:
-    value = header.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise BadFrameError(f"not valid FITS: {name} says {str(value)[:30]!r}, a number is needed")
-    return float(value)
+def _real(cards: Cards, name: str, default: float) -> float:
+    """The card's number, read without astropy, which raises what it likes on hostile bytes."""
+    words = cards.get(name)
+    try:
+        value = default if words is None else float(words.upper().replace("D", "E"))
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise BadFrameError(f"not valid FITS: {name} says {ascii(words)[:30]}, a number is needed")
+    return value
 
 
 def _number(words: str) -> int | None:

@@ -186,3 +186,16 @@ def test_lightcurve(subtracted, tmp_path, capsys):
     assert "flux_tmpl" in capsys.readouterr().out
     fails(capsys, 2, "not a difference that can be measured", "lightcurve", subtracted / "s.fits", "--at", 1, 1)
     fails(capsys, 2, "No such file", "lightcurve", tmp_path, "--at", 1, 1)
+
+
+@pytest.mark.parametrize("card", [b"BSCALE  = 'abc     '", b"BZERO   = \x00\x01\xff'(", b"BSCALE  =                  nan"])
+def test_a_scale_that_is_no_number_is_said_in_one_line(make_sky, tmp_path, capsys, card):
+    good = make_sky().write(tmp_path / "good.fits")
+    raw = good.read_bytes()
+    end = raw.index(b"END".ljust(80))
+    header = raw[:end].replace(b"BSCALE", b"XSCALE").replace(b"BZERO", b"XZERO") + card.ljust(80)
+    (tmp_path / "bad.fits").write_bytes(header + raw[end : end + 80] + raw[end + 160 :])
+    assert main(["subtract", str(tmp_path / "bad.fits"), str(good), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "not valid FITS" in said
+    assert said.count("\n") == 1

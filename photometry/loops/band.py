@@ -1,5 +1,7 @@
 """What is done to each band of a difference besides the convolution."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -7,17 +9,64 @@ from numpy.typing import NDArray
 Plane = NDArray[np.float32]
 Bits = NDArray[np.uint8]
 
+RUN = 64  # pixels looked at together
+
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
 def halve(data: Plane, out: Plane) -> None:
     """Means of 2 x 2 pixels; where the last row or column has no partner, of what there is."""
     ny, nx = data.shape
+    even = nx // 2 * 2
     for y in range(out.shape[0]):
         upper, lower = data[2 * y], data[min(2 * y + 1, ny - 1)]
-        for x in range(nx // 2):
-            out[y, x] = np.float32(0.25) * (upper[2 * x] + upper[2 * x + 1] + lower[2 * x] + lower[2 * x + 1])
+        # as pairs, or the compiler does not see that it may take several at once
+        first, second, line = upper[:even].reshape(-1, 2), lower[:even].reshape(-1, 2), out[y]
+        for x in range(first.shape[0]):
+            line[x] = np.float32(0.25) * ((first[x, 0] + first[x, 1]) + (second[x, 0] + second[x, 1]))
         if nx % 2:
-            out[y, nx // 2] = np.float32(0.5) * (upper[nx - 1] + lower[nx - 1])
+            line[nx // 2] = np.float32(0.5) * (upper[nx - 1] + lower[nx - 1])
+
+
+@njit(nogil=True, cache=True)
+def double(plane: NDArray[Any], out: NDArray[Any]) -> None:
+    """Each value for 2 x 2 pixels; out (h, w) of a type of the same size, copied bit by bit."""
+    for y in range(out.shape[0]):
+        if y % 2:
+            out[y] = out[y - 1]
+            continue
+        line, row = plane[y // 2], out[y]
+        pairs = row[: row.size // 2 * 2].reshape(-1, 2)
+        for x in range(pairs.shape[0]):
+            pairs[x, 0] = line[x]
+            pairs[x, 1] = line[x]
+        if row.size % 2:
+            row[row.size - 1] = line[row.size // 2]
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def take_away(target: Plane, matched: Plane, sky: NDArray[np.float64], factor: float) -> None:
+    """Matched = factor (target - matched - sky), in place; sky (h, terms): of row y, sum of sky[y, a] u^a, u = -1 ... 1."""
+    h, nx = matched.shape
+    scale, step = np.float32(factor), np.float32(2 / max(nx - 1, 1))
+    line = np.empty(nx, np.float32)
+    for y in range(h):
+        line[:] = np.float32(sky[y, sky.shape[1] - 1])
+        for a in range(sky.shape[1] - 2, -1, -1):
+            term = np.float32(sky[y, a])
+            for x in range(nx):
+                line[x] = line[x] * (step * np.float32(x) - np.float32(1)) + term
+        mine, row = target[y], matched[y]
+        for x in range(nx):
+            row[x] = scale * (mine[x] - row[x] - line[x])
+
+
+@njit(nogil=True, cache=True)
+def merge_flags(low: Bits, high: Bits, shift: int, out: NDArray[np.uint16]) -> None:
+    """Out = low | high << shift."""
+    for y in range(out.shape[0]):
+        mine, other, row = low[y], high[y], out[y]
+        for x in range(row.size):
+            row[x] = np.uint16(mine[x]) | np.uint16(np.uint16(other[x]) << np.uint16(shift))
 
 
 @njit(nogil=True, cache=True)
@@ -25,42 +74,27 @@ def grow_bit(bits: Bits, bit: int) -> None:
     """Set the bit in the eight neighbours of each pixel that has it, in place."""
     ny, nx = bits.shape
     old, new = np.uint8(bit), np.uint8(128)
-    found = False
+    rows = np.zeros(ny, np.bool_)
     for y in range(ny):
-        some = np.uint8(0)
-        for x in range(nx):
-            some |= bits[y, x]
-        if some & old:
-            found = True
-            for x in range(nx):
+        for begin in range(0, nx, RUN):
+            part = bits[y, begin : begin + RUN]
+            if not _some(part) & old:
+                continue
+            for x in range(begin, begin + part.size):
                 if bits[y, x] & old:
                     bits[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] |= new
-    if found:
-        for y in range(ny):
+            rows[max(y - 1, 0) : y + 2] = True
+    for y in range(ny):
+        if rows[y]:
+            row = bits[y]
             for x in range(nx):
-                if bits[y, x] & new:
-                    bits[y, x] = (bits[y, x] | old) & ~new
+                row[x] = (row[x] | (old if row[x] & new else np.uint8(0))) & ~new
 
 
-@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def spoil(error: Plane, doubt: Plane, kernels: NDArray[np.float32], block: int, least: float) -> None:
-    """Add to the error of each pixel what the doubts round it bring in through the kernel: |K| convolved with the doubt.
-
-    error (h, w); doubt (h + k - 1, w + k - 1), mostly 0; kernels (blocks, k, k): of |K|, one for each `block` columns.  A
-    doubt of at most `least` is passed over.
-    """
-    h, w = error.shape
-    k = kernels.shape[1]
-    for y in range(doubt.shape[0]):
-        for x in range(doubt.shape[1]):
-            value = doubt[y, x]
-            if not value > least:
-                continue
-            # error[b, a] += K[i, j] doubt[b + k - 1 - i, a + k - 1 - j]
-            kernel = kernels[min(max(x - k // 2, 0), w - 1) // block]
-            first, last = max(x - k + 1, 0), min(x + 1, w)
-            for b in range(max(y - k + 1, 0), min(y + 1, h)):
-                row, taps = error[b], kernel[b + k - 1 - y]
-                shift = k - 1 - x
-                for a in range(first, last):
-                    row[a] += value * taps[a + shift]
+@njit(nogil=True, cache=True)
+def _some(part: Bits) -> np.uint8:
+    """All bits that are set anywhere."""
+    some = np.uint8(0)
+    for x in range(part.size):
+        some |= part[x]
+    return some

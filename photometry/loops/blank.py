@@ -9,7 +9,7 @@ Flags = NDArray[np.uint8]
 
 CLIP_SIGMA = 4.0  # closer to the middle the skewness of photon noise would show
 ROUNDS = 3
-SAMPLE_STEP = 4
+SAMPLE_STEP = 16
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
@@ -49,34 +49,45 @@ def mark_lit(smooth: Plane, sigma: Plane, share: float, least: float, reach: int
 
 @njit(nogil=True, cache=True)
 def clipped_sky(
-    resid: Plane, sigma: Plane, lit: Flags, bad: NDArray[np.uint16], side: int, fewest: float, out: Plane
+    data: Plane, sigma: Plane, lit: Flags, bad: NDArray[np.uint16], side: int, fewest: float, out: Plane
 ) -> None:
     """(cells,): the mean of each cell's blank pixels, clipped at CLIP_SIGMA of their own noise; NaN of too few.
 
-    resid, bad (h, nx): one row of cells; sigma, lit of 2 x 2 pixels.  The last cell reaches to the end.
+    data, bad (h, nx): one row of cells; sigma, lit of 2 x 2 pixels.  The last cell reaches to the end.
     """
-    h, nx = resid.shape
+    h, nx = data.shape
     values = np.empty((2 * side + 1) * h, np.float32)
-    noise = np.empty(values.size, np.float32)
     for i in range(out.size):
-        x1 = nx if i == out.size - 1 else (i + 1) * side
-        count = 0
+        x0, x1 = i * side, nx if i == out.size - 1 else (i + 1) * side
+        count, noise = 0, np.float32(0)
         for y in range(h):
-            for x in range(i * side, x1):
-                if lit[y // 2, x // 2] == 0 and bad[y, x] == 0:
-                    values[count], noise[count] = resid[y, x], sigma[y // 2, x // 2]
-                    count += 1
+            row, flags, quiet, own = data[y, x0:x1], bad[y, x0:x1], lit[y // 2, x0 // 2 :], sigma[y // 2, x0 // 2 :]
+            for x in range(row.size):
+                values[count] = row[x]
+                blank = (quiet[x // 2] == 0) & (flags[x] == 0)
+                noise += own[x // 2] if blank else np.float32(0)
+                count += blank
         out[i] = np.nan
-        if count <= fewest * side * side:
-            continue
-        middle = np.median(values[:count:SAMPLE_STEP])
-        for _ in range(ROUNDS):
-            n, total = 0, 0.0
-            for k in range(count):
-                if abs(values[k] - middle) < CLIP_SIGMA * noise[k]:
-                    n += 1
-                    total += values[k]
-            if n == 0:
-                break
-            middle = total / n
-        out[i] = middle
+        if count > fewest * side * side:
+            out[i] = _clipped(values[:count], np.float32(CLIP_SIGMA * noise / count))
+
+
+@njit(nogil=True, cache=True)
+def _clipped(values: Plane, limit: np.float32) -> np.float32:
+    """Mean of what lies within the limit of it."""
+    middle = np.float32(np.median(values[::SAMPLE_STEP]))
+    for _ in range(ROUNDS):
+        middle += _mean_within(values, middle, limit)
+    return middle
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _mean_within(values: Plane, middle: np.float32, limit: np.float32) -> np.float32:
+    """Mean offset of what lies within the limit of the middle; 0 of nothing."""
+    n, total = np.float32(0), np.float32(0)
+    for k in range(values.size):
+        off = values[k] - middle
+        inside = abs(off) < limit
+        n += np.float32(1) if inside else np.float32(0)
+        total += off if inside else np.float32(0)
+    return total / max(n, np.float32(1))

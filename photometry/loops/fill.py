@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 Plane = NDArray[np.float32]
 Bits = NDArray[np.uint8]
 
+RUN = 64  # pixels looked at together
 SIGMAS = (1.0, 2.0, 4.0)  # pixels: of the Gaussians that fill ever larger holes
 REACH = 13  # pixels: of the widest
 FEWEST = 0.02  # of a Gaussian's weight that must be on usable pixels
@@ -22,14 +23,16 @@ def fill_holes(data: Plane, bits: Bits, worthless: int) -> None:
             weights[i, r] = np.exp(-0.5 * (r / SIGMAS[i]) ** 2) / (SIGMAS[i] * np.sqrt(2 * np.pi))
     bad = np.uint8(worthless)
     for y in range(ny):
-        any_bad = np.uint8(0)
-        for x in range(nx):
-            any_bad |= bits[y, x]
-        if any_bad & bad == 0:
-            continue
-        for x in range(nx):
-            if bits[y, x] & bad:
-                data[y, x] = _from_neighbours(data, bits, bad, weights, y, x)
+        for begin in range(0, nx, RUN):
+            part = bits[y, begin : begin + RUN]
+            some = np.uint8(0)
+            for x in range(part.size):
+                some |= part[x]
+            if some & bad == 0:
+                continue
+            for x in range(begin, begin + part.size):
+                if bits[y, x] & bad:
+                    data[y, x] = _from_neighbours(data, bits, bad, weights, y, x)
 
 
 @njit(nogil=True, cache=True)

@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from photometry.loops.mesh import Place, value_at
 from photometry.mask import Bit
 
 Plane = NDArray[np.float32]
@@ -32,10 +33,7 @@ def flag_unusable(data: Plane, bits: Bits, saturation: float) -> int:
     for y in range(ny):
         for begin in range(0, nx, RUN):
             end = min(begin + RUN, nx)
-            clean = True
-            for x in range(begin, end):
-                clean &= (data[y, x] < top) & (data[y, x] > LOWEST)
-            if clean:
+            if _all_between(data[y, begin:end], LOWEST, top):
                 continue
             for x in range(begin, end):
                 value = data[y, x]
@@ -51,44 +49,139 @@ def flag_unusable(data: Plane, bits: Bits, saturation: float) -> int:
     return flagged
 
 
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _all_between(row: Plane, low: np.float32, high: np.float32) -> bool:
+    count = np.float32(0)  # a sum of this kind the compiler takes eight at once, not a truth
+    for x in range(row.size):
+        count += np.float32(1) if (row[x] > low) & (row[x] < high) else np.float32(0)
+    return bool(count == row.size)
+
+
 @njit(nogil=True, cache=True)
-def flag_sharp(data: Plane, bits: Bits, sky: Plane, gain: float, fractions: NDArray[np.float32]) -> int:
+def find_bit(bits: Bits, bit: int) -> NDArray[np.int64]:
+    """(n, 2): y, x of the pixels that have it, in order."""
+    ny, nx = bits.shape
+    wanted = np.uint8(bit)
+    out = np.empty((1024, 2), np.int64)
+    count = 0
+    for y in range(ny):
+        for begin in range(0, nx, RUN):
+            part = bits[y, begin : begin + RUN]
+            some = np.uint8(0)
+            for x in range(part.size):
+                some |= part[x]
+            if not some & wanted:
+                continue
+            if count + RUN > len(out):
+                longer = np.empty((2 * len(out), 2), np.int64)
+                longer[: len(out)] = out
+                out = longer
+            for x in range(part.size):
+                if part[x] & wanted:
+                    out[count] = y, begin + x
+                    count += 1
+    return out[:count]
+
+
+@njit(nogil=True, cache=True)
+def flag_lines(bits: Bits, columns: NDArray[np.bool_], rows: NDArray[np.bool_], side: int, y0: int, x0: int) -> None:
+    """Flag pieces of lines: columns (my, nx) of `side` rows each, rows (ny, mx) of `side` columns, of the whole frame.
+
+    bits: of a rectangle whose first pixel is (y0, x0) of the frame.  The last piece reaches to the end.
+    """
+    h, w = bits.shape
+    for y in range(h):
+        piece, line = columns[min((y + y0) // side, len(columns) - 1), x0 : x0 + w], rows[y + y0]
+        for x in range(w):
+            bits[y, x] |= BAD * np.uint8(piece[x])
+        for i in range(line.size):
+            if line[i]:
+                end = w if i == line.size - 1 else min((i + 1) * side - x0, w)
+                bits[y, min(max(i * side - x0, 0), w) : max(end, 0)] |= BAD
+
+
+@njit(nogil=True, cache=True)
+def flag_sharp(
+    data: Plane, bits: Bits, noise: Plane, side: int, y0: int, x0: int, gain: float, fractions: NDArray[np.float32]
+) -> int:
     """Flag dead and hot pixels, and cosmic rays with their lit rims; how many.
 
-    data (ny, nx): without the sky; sky: its variance; fractions (4,): the least that the mean of two opposite neighbours
-    has of a star's pixel, along x, y and the diagonals; 0: not known.  A pixel that breaks it by its noise is no star's.
+    data (ny, nx): without the sky, its first pixel (y0, x0) of the frame; noise: the mesh, with cells of `side`, of the
+    sky's variance; fractions (4,): the least that the mean of two opposite neighbours has of a star's pixel, along x, y and
+    the diagonals; 0: not known.  A pixel that breaks it by its noise is no star's.
     """
     ny, nx = data.shape
-    lit = np.empty((1024, 2), np.int32)
+    place = Place(y0, x0, side)
+    known = fractions.max() > 0
+    factors = np.empty(4, np.float32)
+    for line in range(4):
+        factors[line] = np.float32(0.5) / max(fractions[line], np.float32(1e-20))
+    least = np.float32(noise.min())
+    faint = np.float32(LIT_SIGMA**2) * least
+    odd = np.empty((1024, 2), np.int32)
     count, flagged = 0, 0
     for y in range(1, ny - 1):
         for begin in range(1, nx - 1, RUN):
             end = min(begin + RUN, nx - 1)
-            quiet = True
-            for x in range(begin, end):
-                quiet &= data[y, x] * data[y, x] < np.float32(LIT_SIGMA**2) * sky[y, x]
-            if quiet:
+            if not _is_loud(data[y, begin:end], least):
                 continue
-            if count + RUN > len(lit):
-                lit = _longer(lit)
+            above, row, below = (
+                data[y - 1, begin - 1 : end + 1],
+                data[y, begin - 1 : end + 1],
+                data[y + 1, begin - 1 : end + 1],
+            )
+            if not _may_be_odd(above, row, below, least, factors):
+                continue
+            if count + RUN > len(odd):
+                odd = _longer(odd)
             for x in range(begin, end):
-                kind = _kind(data, bits, sky, y, x)
+                if bits[y, x] != 0 or data[y, x] * data[y, x] < faint:
+                    continue
+                kind = _kind(data, noise, place, y, x)
                 if kind == LIT:
-                    lit[count] = y, x
+                    odd[count] = y, x
                     count += 1
                 elif kind:
                     bits[y, x] |= kind
                     flagged += 1
-    if count and fractions.max() > 0:
-        flagged += _peel(data, bits, sky, gain, fractions, lit[:count])
+    if count and known:
+        flagged += _peel(data, bits, noise, place, gain, fractions, odd, count)
     return flagged
 
 
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _is_loud(row: Plane, least: np.float32) -> bool:
+    limit, count = np.float32(LIT_SIGMA**2) * least, np.float32(0)
+    for x in range(row.size):
+        count += np.float32(1) if row[x] * row[x] >= limit else np.float32(0)
+    return bool(count > 0)
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _may_be_odd(above: Plane, row: Plane, below: Plane, least: np.float32, factors: NDArray[np.float32]) -> bool:
+    """Whether one of a row's inner pixels may be dead, hot or hit: what all such pixels have in common.
+
+    above, row, below (n + 2,); least: of the sky's variance; factors: half the inverse fractions.
+    """
+    limit, hot = np.float32(LIT_SIGMA) * np.sqrt(least), np.float32((1 - HOT_SHARE) * HOT_SIGMA) * np.sqrt(least)
+    count = np.float32(0)
+    for x in range(row.size - 2):
+        value = row[x + 1]
+        a, b = row[x] + row[x + 2], above[x + 1] + below[x + 1]
+        c, d = above[x] + below[x + 2], above[x + 2] + below[x]
+        model = min(factors[0] * a, factors[1] * b, factors[2] * c, factors[3] * d)
+        near = np.float32(0.5) * max(a, b, c, d)
+        # not shielded by all its neighbours, or far above them
+        bare = (value > limit) & ((value > model) | (value - near > hot))
+        count += np.float32(1) if bare | (value < -limit) else np.float32(0)
+    return bool(count > 0)
+
+
 @njit(nogil=True, cache=True)
-def _kind(data: Plane, bits: Bits, sky: Plane, y: int, x: int) -> np.uint8:
+def _kind(data: Plane, noise: Plane, place: Place, y: int, x: int) -> np.uint8:
     """BAD for a dead pixel, COSMIC_RAY for a hot one, LIT for one that may be hit, 0 for others."""
-    value, variance = data[y, x], sky[y, x]
-    if bits[y, x] != 0 or value * value < LIT_SIGMA**2 * variance:
+    value, variance = data[y, x], value_at(noise, place, y, x)
+    if value * value < LIT_SIGMA**2 * variance:
         return np.uint8(0)
     far = value < 0 or value * value > HOT_SIGMA**2 * variance
     if far and _odd(data, y, x, np.sqrt(variance)):
@@ -118,57 +211,70 @@ def _odd(data: Plane, y: int, x: int, sigma: float) -> bool:
 
 
 @njit(nogil=True, cache=True)
-def _peel(data: Plane, bits: Bits, sky: Plane, gain: float, fractions: NDArray[np.float32], lit: NDArray[np.int32]) -> int:
-    """Flag cosmic rays of several pixels, from their rims: what was hit no longer shields its neighbours."""
-    count = len(lit)
-    old, lower = np.full(count, np.nan, np.float32), np.empty(count, np.float32)  # what was there; what is there without
-    for step in range(ROUNDS):
+def _peel(
+    data: Plane,
+    bits: Bits,
+    noise: Plane,
+    place: Place,
+    gain: float,
+    fractions: NDArray[np.float32],
+    lit: NDArray[np.int32],
+    count: int,
+) -> int:
+    """Flag cosmic rays of several pixels, from their rims: what was hit no longer shields its neighbours.
+
+    lit: of the pixels that may be hit, those that their neighbours do not shield now, `count` of them.
+    """
+    lower = np.empty(len(lit), np.float32)  # what is there without a hit
+    struck, first = np.empty((64, 2), np.int32), 0
+    old, hits = np.empty(64, np.float32), 0  # what was there
+    for _ in range(ROUNDS):
         for i in range(count):
-            lower[i] = np.nan
+            lower[i] = _without_hit(data, bits, noise, place, gain, fractions, lit[i, 0], lit[i, 1])
+        for i in range(count):
             y, x = lit[i]
-            if np.isnan(old[i]) and (step == 0 or _beside_hit(bits, y, x)):
-                lower[i] = _without_hit(data, bits, sky, gain, fractions, y, x)
-        if not _take_away(data, bits, lit, lower, old):
+            if not np.isnan(lower[i]) and bits[y, x] == 0:
+                if hits == len(struck):
+                    struck, old = _longer(struck), np.concatenate((old, old))
+                struck[hits] = y, x
+                old[hits], data[y, x], bits[y, x] = data[y, x], lower[i], STRUCK
+                hits += 1
+        if hits == first:
             break
-    flagged = 0
-    for i in range(count):
-        if not np.isnan(old[i]):
-            data[lit[i, 0], lit[i, 1]] = old[i]
-            bits[lit[i, 0], lit[i, 1]] = COSMIC_RAY
-            flagged += 1
-    for i in range(count):
-        if not np.isnan(old[i]):
-            flagged += _flag_rim(data, bits, sky, gain, lit[i, 0], lit[i, 1])
+        lit = _beside(data, bits, noise, place, struck[:hits])
+        lower, count, first = np.empty(len(lit), np.float32), len(lit), hits
+    for i in range(hits):
+        data[struck[i, 0], struck[i, 1]] = old[i]
+        bits[struck[i, 0], struck[i, 1]] = COSMIC_RAY
+    flagged = hits
+    for i in range(hits):
+        flagged += _flag_rim(data, bits, noise, place, gain, struck[i, 0], struck[i, 1])
     return flagged
 
 
 @njit(nogil=True, cache=True)
-def _take_away(data: Plane, bits: Bits, lit: NDArray[np.int32], lower: Plane, old: Plane) -> int:
-    """Put what is there without a hit where one was found, and remember what was there; how many."""
-    found = 0
-    for i in range(len(lit)):
-        if not np.isnan(lower[i]):
-            y, x = lit[i]
-            old[i], data[y, x] = data[y, x], lower[i]
-            bits[y, x] = STRUCK
-            found += 1
-    return found
+def _beside(data: Plane, bits: Bits, noise: Plane, place: Place, struck: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(n, 2) y, x: the lit neighbours of what was hit; some more than once."""
+    ny, nx = data.shape
+    out = np.empty((8 * len(struck), 2), np.int32)
+    count = 0
+    for i in range(len(struck)):
+        for y in range(max(struck[i, 0] - 1, 1), min(struck[i, 0] + 2, ny - 1)):
+            for x in range(max(struck[i, 1] - 1, 1), min(struck[i, 1] + 2, nx - 1)):
+                value = data[y, x]
+                if bits[y, x] == 0 and value > 0 and value * value >= LIT_SIGMA**2 * value_at(noise, place, y, x):
+                    out[count] = y, x
+                    count += 1
+    return out[:count]
 
 
 @njit(nogil=True, cache=True)
-def _beside_hit(bits: Bits, y: int, x: int) -> bool:
-    hit = False
-    for b in range(y - 1, y + 2):
-        for a in range(x - 1, x + 2):
-            hit |= bits[b, a] == STRUCK
-    return hit
-
-
-@njit(nogil=True, cache=True)
-def _without_hit(data: Plane, bits: Bits, sky: Plane, gain: float, fractions: NDArray[np.float32], y: int, x: int) -> float:
+def _without_hit(
+    data: Plane, bits: Bits, noise: Plane, place: Place, gain: float, fractions: NDArray[np.float32], y: int, x: int
+) -> float:
     """The least mean of two opposite neighbours of a pixel that is no star's; NaN for one that may be."""
-    value = data[y, x]
-    noise = sky[y, x] + max(value, 0) / gain
+    value, sky = data[y, x], value_at(noise, place, y, x)
+    own = sky + max(value, 0) / gain
     sharp, lowest = False, np.inf
     for line in range(4):
         dy, dx = (0, 1, 1, 1)[line], (1, 0, 1, -1)[line]
@@ -177,20 +283,24 @@ def _without_hit(data: Plane, bits: Bits, sky: Plane, gain: float, fractions: ND
         fraction = fractions[line]
         if fraction <= 0 or (bits[y + dy, x + dx] | bits[y - dy, x - dx]) & ~STRUCK:
             continue
-        near = 2 * sky[y, x] + 2 * max(mean, 0) / gain
-        error = np.sqrt(noise + near / (2 * fraction) ** 2)
+        near = 2 * sky + 2 * max(mean, 0) / gain
+        error = np.sqrt(own + near / (2 * fraction) ** 2)
         sharp |= value - mean / fraction > EXCESS_SIGMA * error
     return lowest if sharp else np.nan
 
 
 @njit(nogil=True, cache=True)
-def _flag_rim(data: Plane, bits: Bits, sky: Plane, gain: float, y: int, x: int) -> int:
+def _flag_rim(data: Plane, bits: Bits, noise: Plane, place: Place, gain: float, y: int, x: int) -> int:
     """The lit neighbours of a hit."""
     flagged = 0
     for b in range(y - 1, y + 2):
         for a in range(x - 1, x + 2):
             value = data[b, a]
-            if bits[b, a] == 0 and value > 0 and value * value > RIM_SIGMA**2 * (sky[b, a] + value / gain):
+            if (
+                bits[b, a] == 0
+                and value > 0
+                and value * value > RIM_SIGMA**2 * (value_at(noise, place, b, a) + value / gain)
+            ):
                 bits[b, a] |= COSMIC_RAY
                 flagged += 1
     return flagged

@@ -6,8 +6,9 @@ import numpy as np
 
 from photometry.mask import BAD_BITS
 from photometry.registration import Transform
-from photometry.subtraction.difference import Difference, Planes
+from photometry.subtraction.difference import Difference
 from photometry.subtraction.finish import flag_halos, flatten, look_for_sky
+from photometry.subtraction.planes import Planes
 from photometry.subtraction.raw import Plane
 from photometry.subtraction.sides import Task
 from photometry.subtraction.significance import Optics, Scorer, robust_width
@@ -15,7 +16,7 @@ from photometry.subtraction.solve import Kernel
 from photometry.subtraction.sweep import Job, Swept, doubled, sweep
 
 CHECKED_BANDS = 8  # of rows for the self-check at least, where no score is wanted
-ROWS = 60  # that a thread writes at a time
+ROWS = 60  # that a thread looks at together
 EDGE_SIGMAS = 3.0  # widths of a kernel that may not reach beyond the frame
 
 
@@ -29,12 +30,12 @@ def apply_kernel(task: Task, kernel: Kernel, transform: Transform, planes: Plane
         margins=(int(np.ceil(EDGE_SIGMAS * task.roles.broadening)), int(np.ceil(EDGE_SIGMAS * task.roles.sigma))),
         science_convolved=task.science_convolved,
     )
-    swept = sweep(job, planes.variance, threads)
+    swept = sweep(job, planes, threads)
     quiet = look_for_sky(swept, task.psf.fwhm, threads)
     flatten(swept, quiet.sky, threads)
     flag_halos(swept, kernel.planes.shape[-1] // 2, threads)
-    optics = Optics(task.psf, kernel, task.wide, swept.resid.shape)
-    figures = _written(swept, optics, quiet.lit, planes, threads)
+    optics = Optics(task.psf, kernel, task.wide, swept.shape)
+    figures = _scored(swept, optics, quiet.lit, planes, threads)
     return Difference(
         planes=planes,
         psf=task.psf,
@@ -50,29 +51,24 @@ def apply_kernel(task: Task, kernel: Kernel, transform: Transform, planes: Plane
     )
 
 
-def _written(swept: Swept, optics: Optics, lit: np.ndarray, planes: Planes, threads: Executor) -> dict[str, float]:
-    """Fill the planes; the self-check on every fourth pixel of the blank sky."""
-    ny = swept.resid.shape[0]
+def _scored(swept: Swept, optics: Optics, lit: np.ndarray, planes: Planes, threads: Executor) -> dict[str, float]:
+    """Write the score, if it is wanted; the self-check on every fourth pixel of the blank sky."""
+    ny = swept.shape[0]
     scorer = Scorer(optics, swept)
-    factor = np.float32(swept.job.factor)
-    every = max(ny // (ROWS * CHECKED_BANDS), 1)
 
-    def write(y0: int) -> tuple[Plane, Plane, float] | None:
+    def look(y0: int) -> tuple[Plane, Plane, float]:
         rows = slice(y0, min(y0 + ROWS, ny))
-        planes.data[rows] = swept.resid[rows] * factor
-        planes.mask[rows] = swept.mask[rows]
-        if planes.score is None and y0 // ROWS % every:
-            return None
         score = scorer.rows(rows.start, rows.stop)
         if planes.score is not None:
             planes.score[rows] = score
-        bad = (swept.mask[rows] & np.uint16(BAD_BITS)) != 0
+        bad = (planes.bits(rows) & np.uint16(BAD_BITS)) != 0
         half = slice(y0 // 2, (rows.stop + 1) // 2)
         blank = (lit[half] == 0) & ~bad[::2, ::2]
         sigma = np.sqrt(doubled(swept.variance, half.start, half.stop, 0, lit.shape[1]))
-        return score[::2, ::2][blank], (swept.resid[rows][::2, ::2] / sigma)[blank], float(bad.mean())
+        return score[::2, ::2][blank], (planes.pixels(rows)[::2, ::2] / sigma)[blank], float(bad.mean())
 
-    parts = [part for part in threads.map(write, range(0, ny, ROWS)) if part is not None]
+    step = ROWS if planes.score is not None else ROWS * max(ny // (ROWS * CHECKED_BANDS), 1)
+    parts = list(threads.map(look, range(0, ny, step)))
     return {
         "score_width": robust_width(np.concatenate([score for score, _, _ in parts])),
         "difference_width": robust_width(np.concatenate([pulls for _, pulls, _ in parts])),

@@ -5,10 +5,8 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
+from photometry.loops.groups import label_groups
 from photometry.mask import WORTHLESS, Bit
 from photometry.psf import PsfModel
 from photometry.subtraction.plate import Cores, Plate
@@ -19,14 +17,13 @@ FEWEST_RIM = 8  # pixels
 
 
 def groups(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """(m, 2) each: the connected groups of pixels among places (n, 2) y, x; corners count."""
+    """(m, 2) each: the connected groups of pixels among places (n, 2) y, x, none twice; corners count."""
     if not len(places):
         return []
-    pairs = cKDTree(places).query_pairs(1.5, output_type="ndarray")
-    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(places), len(places)))
-    count, label = connected_components(graph, directed=False)
+    places = places[np.lexsort((places[:, 1], places[:, 0]))]
+    label = label_groups(places)
     order = np.argsort(label, kind="stable")
-    return np.split(places[order], np.cumsum(np.bincount(label, minlength=count))[:-1])
+    return np.split(places[order], np.flatnonzero(np.diff(label[order])) + 1)
 
 
 def fit_cores(plate: Plate, saturated: NDArray[np.int64], psf: PsfModel, threads: Executor) -> Cores | None:

@@ -217,7 +217,7 @@ def _noise(difference: Difference, xi: int, yi: int) -> float:
         y0, x0 = int(y[0]), int(x[0])
         part = swept.own if kernel is None else swept.through_at
         total += float((part(y0, int(y[-1]) + 1, x0, int(x[-1]) + 1)[np.ix_(y - y0, x - x0)] * squares).sum())
-    return total * swept.job.factor**2
+    return total
 
 
 def _doubts(

@@ -1,7 +1,7 @@
 """What a subtraction gives."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,29 +9,9 @@ from numpy.typing import NDArray
 from photometry.psf import PsfModel
 from photometry.registration import Transform
 from photometry.subtraction.direct import convolve_rows
+from photometry.subtraction.planes import Planes, Rows
 from photometry.subtraction.significance import Optics
 from photometry.subtraction.sweep import Swept
-
-Rows = Any  # numpy cannot say "indexed by rows and columns": an array, or a photometry.file_plane.FilePlane
-
-
-@dataclass(frozen=True)
-class Planes:
-    """Where a difference is written, whole rows at a time, and read again: (ny, nx), arrays or planes of a file.
-
-    variance, score: None where they are not wanted.
-    """
-
-    data: Rows
-    variance: Rows | None
-    mask: Rows
-    score: Rows | None
-
-    @classmethod
-    def in_memory(cls, shape: tuple[int, int]) -> "Planes":
-        """New arrays: float32, the mask uint16."""
-        data, variance, score = (np.empty(shape, np.float32) for _ in range(3))
-        return cls(data, variance, np.empty(shape, np.uint16), score)
 
 
 @dataclass(frozen=True)
@@ -44,7 +24,7 @@ class Difference:
                  first convolved with its own PSF's width
     kernel_sum   flux scale: science units per template unit
     transform    science pixel -> template pixel
-    optics       kernels and PSF by place;  swept  the planes as they were made, in the target's unit
+    optics       kernels and PSF by place;  swept  the planes as they were made
     gain         electrons per unit of the science frame;  unit  that unit
     figures      numbers of the fit and its self-check
     """
@@ -64,7 +44,7 @@ class Difference:
     @property
     def shape(self) -> tuple[int, int]:
         """(ny, nx)"""
-        return self.swept.resid.shape[0], self.swept.resid.shape[1]
+        return self.swept.shape
 
     @property
     def score(self) -> Rows:

@@ -23,7 +23,8 @@ from photometry.subtraction import fitstamps
 from photometry.subtraction.apply import apply_kernel
 from photometry.subtraction.basis import make_basis
 from photometry.subtraction.cores import fit_cores
-from photometry.subtraction.difference import Difference, Planes
+from photometry.subtraction.difference import Difference
+from photometry.subtraction.planes import Planes
 from photometry.subtraction.roles import choose, gaussian
 from photometry.subtraction.settings import SubtractionSettings
 from photometry.subtraction.sides import Exposure, Side, Task, exposure_of, whole_image

@@ -18,7 +18,8 @@ from photometry.file_plane import FilePlane
 from photometry.fits_sums import NO_CHECKSUM, checksum, ones_sum
 from photometry.mask import BAD_BITS, Bit
 from photometry.psf import PsfModel
-from photometry.subtraction.difference import Difference, Planes
+from photometry.subtraction.difference import Difference
+from photometry.subtraction.planes import Planes
 
 PLANES = ("DIFF", "VAR", "MASK", "SCORE", "PSF")
 QUANTIZE_LEVEL = 16.0  # steps of the noise, dithered: sigma / 16

@@ -19,7 +19,7 @@ from photometry.subtraction.cores import groups
 from photometry.subtraction.plate import Mesh
 from photometry.subtraction.raw import Plane
 from photometry.subtraction.significance import robust_width
-from photometry.subtraction.sweep import Swept
+from photometry.subtraction.sweep import Swept, doubled
 
 MESH_PIXELS = 64
 FEWEST_SHARE = 0.2  # of a cell's pixels
@@ -45,7 +45,7 @@ class Quiet:
 
 def look_for_sky(swept: Swept, fwhm: float, threads: Executor) -> Quiet:
     """The blank sky, chosen by place and not by the noise of a pixel, and its level: clipped means of cells."""
-    ny, nx = swept.resid.shape
+    ny, nx = swept.shape
     reach = max(1, round(fwhm / 4))
     my, mx = max(ny // MESH_PIXELS, 1), max(nx // MESH_PIXELS, 1)
     least = _own_width(swept, reach)
@@ -55,14 +55,14 @@ def look_for_sky(swept: Swept, fwhm: float, threads: Executor) -> Quiet:
     def look(j: int) -> None:
         y0, y1 = j * MESH_PIXELS, ny if j == my - 1 else (j + 1) * MESH_PIXELS
         rows = slice(y0 // 2, (y1 + 1) // 2)
-        light, changes = (_smoothed(swept, rows, reach, plane) for plane in ("light", "resid"))
+        data, light, changes = _smoothed(swept, rows, reach)
         sigma = np.sqrt(_variance(swept, rows.start, rows.stop, reach))
+        mark_lit(light, sigma, BLANK_SHARE, 3 * least[0], reach, lit[rows])
         changed = np.zeros_like(lit[rows])
-        mark_lit(light, sigma, BLANK_SHARE, 3 * least["light"], reach, lit[rows])
-        mark_lit(changes, sigma, BLANK_SHARE, 3 * least["resid"], reach, changed)
-        bad = swept.mask[y0:y1] & HOLES
+        mark_lit(changes, sigma, BLANK_SHARE, 3 * least[1], reach, changed)
         lit[rows] |= changed
-        clipped_sky(swept.resid[y0:y1], sigma[reach:-reach], lit[rows], bad, MESH_PIXELS, FEWEST_SHARE, nodes[j])
+        bad = swept.planes.bits(slice(y0, y1)) & HOLES
+        clipped_sky(data, sigma[reach:-reach], lit[rows], bad, MESH_PIXELS, FEWEST_SHARE, nodes[j])
 
     for _ in threads.map(look, range(my)):
         pass
@@ -70,36 +70,42 @@ def look_for_sky(swept: Swept, fwhm: float, threads: Executor) -> Quiet:
 
 
 def _variance(swept: Swept, y0: int, y1: int, reach: int) -> Plane:
-    """Of resid, of rows of 2 x 2 pixels and `reach` rows before and behind."""
+    """Of the difference, of rows of 2 x 2 pixels and `reach` rows before and behind."""
     rows = np.clip(np.arange(y0 - reach, y1 + reach), 0, swept.light.shape[0] - 1) // 2
     return np.repeat(swept.variance[rows], 2, axis=1)[:, : swept.light.shape[1]]
 
 
-def _smoothed(swept: Swept, rows: slice, reach: int, name: str) -> Plane:
-    """Light or difference of 2 x 2 pixels, averaged over squares; `reach` rows before and behind with them."""
+def _smoothed(swept: Swept, rows: slice, reach: int) -> tuple[Plane, Plane, Plane]:
+    """The difference of rows, which are of 2 x 2 pixels; its light and itself, of these, averaged over squares, of the rows
+    and `reach` before and behind them.
+    """
     b0, b1 = max(rows.start - 2 * reach, 0), min(rows.stop + 2 * reach, swept.light.shape[0])
-    if name == "light":
-        inside = swept.light[b0:b1]
-    else:
-        inside = np.empty((b1 - b0, swept.light.shape[1]), np.float32)
-        halve(swept.resid[2 * b0 : 2 * b1], inside)
-    part = np.pad(inside, ((b0 - rows.start + 2 * reach, rows.stop + 2 * reach - b1), (reach, reach)), mode="symmetric")
-    out = np.empty((part.shape[0] - 2 * reach, part.shape[1] - 2 * reach), np.float32)
-    box_mean(part, reach, out)
-    return out
+    data = swept.planes.pixels(slice(2 * b0, 2 * b1))
+    halved = np.empty((b1 - b0, swept.light.shape[1]), np.float32)
+    halve(data, halved)
+    around = ((b0 - rows.start + 2 * reach, rows.stop + 2 * reach - b1), (reach, reach))
+    smooth = []
+    for plane in (swept.light[b0:b1], halved):
+        out = np.empty((rows.stop - rows.start + 2 * reach, plane.shape[1]), np.float32)
+        box_mean(np.pad(plane, around, mode="symmetric"), reach, out)
+        smooth.append(out)
+    return data[2 * (rows.start - b0) : 2 * (rows.stop - b0)], smooth[0], smooth[1]
 
 
-def _own_width(swept: Swept, reach: int) -> dict[str, float]:
-    """How much the smoothed planes vary by themselves, from a few bands of rows."""
+def _own_width(swept: Swept, reach: int) -> tuple[float, float]:
+    """How much the smoothed light and difference vary by themselves, from a few bands of rows."""
     ny = swept.light.shape[0]
     height = min(8, ny)
     starts = np.unique(np.linspace(0, ny - height, SAMPLED_BANDS).astype(int)).tolist()
-    seen = [(swept.mask[2 * y : 2 * (y + height) : 4, ::4] & HOLES) == 0 for y in starts]
-    widths = {}
-    for name in ("light", "resid"):
-        bands = [_smoothed(swept, slice(y, y + height), reach, name)[reach : reach + height : 2, ::2] for y in starts]
-        widths[name] = robust_width(np.concatenate([band[good] for band, good in zip(bands, seen, strict=True)]))
-    return {name: width if np.isfinite(width) else 0.0 for name, width in widths.items()}
+    light: list[Plane] = []
+    changes: list[Plane] = []
+    for y in starts:
+        seen = (swept.planes.bits(slice(2 * y, 2 * (y + height)))[::4, ::4] & HOLES) == 0
+        _, *planes = _smoothed(swept, slice(y, y + height), reach)
+        for plane, kept in zip(planes, (light, changes), strict=True):
+            kept.append(plane[reach : reach + height : 2, ::2][seen])
+    widths = [robust_width(np.concatenate(kept)) for kept in (light, changes)]
+    return widths[0] if np.isfinite(widths[0]) else 0.0, widths[1] if np.isfinite(widths[1]) else 0.0
 
 
 def _mended(nodes: Plane) -> Plane:
@@ -112,13 +118,15 @@ def _mended(nodes: Plane) -> Plane:
 
 
 def flatten(swept: Swept, sky: Mesh, threads: Executor) -> None:
-    """Take what is left of the sky out of resid, in place."""
-    ny = swept.resid.shape[0]
+    """Take what is left of the sky out of the difference, in place."""
 
     def work(y0: int) -> None:
-        add_mesh(swept.resid[y0 : y0 + MESH_PIXELS], sky.nodes, sky.side, y0, 0, -1.0)
+        rows = slice(y0, min(y0 + MESH_PIXELS, swept.shape[0]))
+        data = np.array(swept.planes.data[rows], np.float32)
+        add_mesh(data, sky.nodes, sky.side, y0, 0, -1.0)
+        swept.planes.data[rows] = data
 
-    for _ in threads.map(work, range(0, ny, MESH_PIXELS)):
+    for _ in threads.map(work, range(0, swept.shape[0], MESH_PIXELS)):
         pass
 
 
@@ -129,8 +137,9 @@ def flag_halos(swept: Swept, kernel_half: int, threads: Executor) -> None:
     stars: list[tuple[NDArray[np.int64], int]] = []
     for kind, nearest in ((0, 0), (1, max(kernel_half - 3, 0))):
         stars += [(star, nearest) for star in groups(np.concatenate([band[kind] for band in found]))]
-    for box, halo in list(threads.map(lambda star: _halo(swept, *star), stars)):
-        swept.mask[box] |= halo * np.uint16(Bit.HALO)
+    halos = list(threads.map(lambda star: _halo(swept, *star), stars))  # all, before the first is flagged
+    for box, halo in (found for found in halos if found is not None):
+        swept.planes.mask[box] = swept.planes.bits(*box) | halo * np.uint16(Bit.HALO)
 
 
 def _bright(swept: Swept, y0: int, y1: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -138,21 +147,22 @@ def _bright(swept: Swept, y0: int, y1: int) -> tuple[NDArray[np.int64], NDArray[
     sigma = np.sqrt(swept.sigma2(y0, y1, 0, swept.light.shape[1]))
     light = swept.light[y0:y1]
     y, x = np.nonzero(light > np.float32(CORE_SIGMA) * sigma)
-    ny, nx = swept.mask.shape
+    flags = swept.planes.bits(slice(2 * y0, 2 * y1))
+    ny, nx = flags.shape
     bits = np.zeros(len(y), np.uint16)
     for b in (0, 1):
         for a in (0, 1):
-            bits |= swept.mask[np.minimum(2 * (y + y0) + b, ny - 1), np.minimum(2 * x + a, nx - 1)]
+            bits |= flags[np.minimum(2 * y + b, ny - 1), np.minimum(2 * x + a, nx - 1)]
     saturated = (bits & SATURATED) != 0
     bright = ~saturated & (light[y, x] > np.float32(BRIGHT_SIGMA) * sigma[y, x])
     places = np.stack([y + y0, x], axis=1)
     return places[saturated], places[bright]
 
 
-def _halo(swept: Swept, group: NDArray[np.int64], nearest: int) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
-    """The box round a group of 2 x 2 pixels, and where in it the halo is."""
+def _halo(swept: Swept, group: NDArray[np.int64], nearest: int) -> tuple[tuple[slice, slice], NDArray[np.bool_]] | None:
+    """A box round a group of 2 x 2 pixels, and where in it the halo is; None: there is none."""
     low, high = group.min(axis=0), group.max(axis=0)
-    ny, nx = swept.resid.shape
+    ny, nx = swept.shape
     y0, x0 = (max(2 * int(edge) - REACH_PIXELS, 0) for edge in low)
     y1, x1 = (min(2 * int(edge) + 2 + REACH_PIXELS, n) for edge, n in zip(high, (ny, nx), strict=True))
     box = slice(y0, y1), slice(x0, x1)
@@ -163,8 +173,14 @@ def _halo(swept: Swept, group: NDArray[np.int64], nearest: int) -> tuple[tuple[s
     distance = np.empty(core.shape, np.float32)
     distance_to(core, distance)
     sigma = np.sqrt(swept.sigma2(y0 // 2, (y1 + 1) // 2, x0 // 2, (x1 + 1) // 2))
-    ratio = swept.resid[box] / np.repeat(np.repeat(sigma, 2, axis=0), 2, axis=1)[: y1 - y0, : x1 - x0]
-    usable = ((swept.mask[box] & np.uint16(BAD_BITS)) == 0).view(np.uint8)
+    ratio = swept.planes.pixels(*box) / doubled(sigma, 0, y1 - y0, 0, x1 - x0)
+    usable = ((swept.planes.bits(*box) & np.uint16(BAD_BITS)) == 0).view(np.uint8)
     middle = ((low + high + 0.5) - (y0, x0)).tolist()
     reach = halo_reach(ratio, usable, distance, middle[0], middle[1], nearest // RING_PIXELS)
-    return box, (distance <= reach) & (distance >= nearest)
+    halo = (distance <= reach) & (distance >= nearest)
+    y, x = np.flatnonzero(halo.any(axis=1)), np.flatnonzero(halo.any(axis=0))
+    if not y.size:
+        return None
+    part = slice(int(y[0]), int(y[-1]) + 1), slice(int(x[0]), int(x[-1]) + 1)
+    place = slice(y0 + part[0].start, y0 + part[0].stop), slice(x0 + part[1].start, x0 + part[1].stop)
+    return place, halo[part]

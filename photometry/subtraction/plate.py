@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photometry.loops.fill import REACH, fill_holes
-from photometry.loops.flag import flag_sharp, flag_unusable
+from photometry.loops.flag import flag_lines, flag_sharp, flag_unusable
 from photometry.loops.mesh import add_mesh
-from photometry.mask import WORTHLESS, Bit
+from photometry.mask import WORTHLESS
 from photometry.subtraction.raw import Bits, Plane, Raw
 
 MARGIN = REACH + 5  # pixels round a rectangle that its flags and fillings depend on
@@ -64,17 +64,6 @@ class Stuck:
     rows: NDArray[np.bool_]
     side: int
 
-    def mark(self, bits: Bits, y0: int, x0: int) -> None:
-        """Flag them in a rectangle whose first pixel is (y0, x0) of the frame."""
-        (h, w), (my, mx) = bits.shape, (self.columns.shape[0], self.rows.shape[1])
-        y, x = np.arange(y0, y0 + h), np.arange(x0, x0 + w)
-        columns = self.columns[:, x0 : x0 + w]
-        if columns.any():
-            bits[columns[np.minimum(y // self.side, my - 1)]] |= np.uint8(Bit.BAD)
-        rows = self.rows[y0 : y0 + h]
-        if rows.any():
-            bits[rows[:, np.minimum(x // self.side, mx - 1)]] |= np.uint8(Bit.BAD)
-
 
 @dataclass(frozen=True)
 class Plate:
@@ -116,7 +105,7 @@ class Plate:
         data, bits = self._inside(b0, b1, a0, a1)
         pad = ((b0 - y0, y1 - b1), (a0 - x0, x1 - a1))
         if not any(map(any, pad)):
-            return data, bits
+            return np.ascontiguousarray(data), np.ascontiguousarray(bits)
         return np.pad(data, pad, mode="symmetric"), np.pad(bits, pad, mode="symmetric")
 
     def cut(self, x: NDArray[np.int64], y: NDArray[np.int64], half: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -134,13 +123,13 @@ class Plate:
         data, bits = self.raw.counts(slice(b0, b1), slice(a0, a1))
         flag_unusable(data, bits, self.raw.saturation)
         if self.stuck is not None:
-            self.stuck.mark(bits, b0, a0)
+            flag_lines(bits, self.stuck.columns, self.stuck.rows, self.stuck.side, b0, a0)
         add_mesh(data, self.sky.nodes, self.sky.side, b0, a0, -1.0)
         if self.fractions is not None:
-            flag_sharp(data, bits, self.noise.window(b0, b1, a0, a1), self.raw.gain, self.fractions)
+            flag_sharp(data, bits, self.noise.nodes, self.noise.side, b0, a0, self.raw.gain, self.fractions)
         if not self.filled:
             fill_holes(data, bits, int(WORTHLESS))
         if self.cores is not None:
             self.cores.put(data, b0, a0)
         inside = (slice(y0 - b0, y1 - b0), slice(x0 - a0, x1 - a0))
-        return np.ascontiguousarray(data[inside]), np.ascontiguousarray(bits[inside])
+        return data[inside], bits[inside]

@@ -63,11 +63,11 @@ class Scorer:
         psf = self._optics.psf_blocks((y0 + y1 - 1) / 2, side)
         reach = psf.shape[-1] // 2
         b0, b1 = max(y0 - reach, 0), min(y1 + reach, ny)
-        bad = (self._swept.mask[b0:b1] & np.uint16(BAD_BITS)) != 0
-        clean = np.where(bad, np.float32(0), self._swept.resid[b0:b1])
+        bad = (self._swept.planes.bits(slice(b0, b1)) & np.uint16(BAD_BITS)) != 0
+        clean = np.where(bad, np.float32(0), self._swept.planes.pixels(slice(b0, b1)))
         out = np.empty((y1 - y0, nx), np.float32)
         convolve_rows(_widened(clean, y0 - b0, b1 - y1, reach), np.ascontiguousarray(psf[:, ::-1, ::-1]), side, out)
-        noise = np.sqrt(self._variance(y0, y1, psf, side)) * np.float32(np.sign(self._swept.job.factor))
+        noise = np.sqrt(self._variance(y0, y1, psf, side))
         out /= doubled(noise, 0, y1 - y0, 0, nx)
         out[bad[y0 - b0 : y1 - b0]] = 0
         return out
@@ -95,7 +95,7 @@ class Scorer:
         b0, b1 = max(2 * (first - reach), 0), min(2 * (last + reach), ny)
         open_ = np.ones(((b1 - b0 + 1) // 2, (nx + 1) // 2), np.float32)
         out = open_[: last - first]
-        bad = (self._swept.mask[b0:b1] & np.uint16(BAD_BITS)) != 0
+        bad = (self._swept.planes.bits(slice(b0, b1)) & np.uint16(BAD_BITS)) != 0
         if not bad.any():
             return out
         halve(1 - bad.astype(np.float32), open_)

@@ -12,8 +12,9 @@ from scipy import ndimage
 
 from photometry.background import THIRD_DIFFERENCE_GAIN, pedestal_of
 from photometry.errors import BadFrameError
-from photometry.loops.flag import EXCESS_SIGMA, HOT_SHARE, SATURATED, flag_unusable
-from photometry.loops.mesh import line_means, measure_cells
+from photometry.loops.flag import EXCESS_SIGMA, HOT_SHARE, SATURATED, find_bit, flag_unusable
+from photometry.loops.lines import line_means, off_neighbours
+from photometry.loops.mesh import measure_cells
 from photometry.loops.peaks import HALF, find_peaks
 from photometry.subtraction.plate import Mesh, Plate, Stuck
 from photometry.subtraction.raw import Bits, Plane, Raw
@@ -30,7 +31,7 @@ FEWEST_DIFFERENCES = 1000
 LINE_NEIGHBOURS = 9  # lines that a line is compared with
 LINE_SIGMA = 7.0
 LINE_PIXEL_SIGMA = 0.5  # of a pixel: what a fault is at least
-LINE_CELLS = 2  # in a row
+LINE_STEP = 4  # every fourth line says how much lines vary
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _look(raw: Raw, j: int, my: int) -> _Band:
     measure_cells(data[own], bits[own], MESH_PIXELS, level, sigma)
     peaks = find_peaks(data, bits, level, sigma, MESH_PIXELS, y0 - b0, y1 - y0, PEAK_SIGMA, MOST_PEAKS)
     peaks[:, 1] += y0
-    hit = np.argwhere(bits[own] & SATURATED) if flagged else np.zeros((0, 2), np.int64)
+    hit = find_bit(bits[own], int(SATURATED)) if flagged else np.zeros((0, 2), np.int64)
     hit[:, 0] += y0
     variance = _blank_variance(raw, data, bits, level, own, b0)
     columns, rows = np.empty(nx, np.float32), np.empty((y1 - y0, level.size), np.float32)
@@ -117,21 +118,26 @@ def _third(row: Plane, bits: Bits, level: Plane, sigma: Plane) -> Plane:
 
 def _stuck(columns: Plane, rows: Plane) -> Stuck | None:
     """Lines that stand off their neighbours over several cells in a row; columns (cells, nx), rows (ny, cells)."""
-    bad_columns, bad_rows = _long(columns), _long(rows.T).T
+    bad_columns, bad_rows = _long(columns), _long(np.ascontiguousarray(rows.T)).T
     return Stuck(bad_columns, bad_rows, MESH_PIXELS) if bad_columns.any() or bad_rows.any() else None
 
 
 def _long(means: Plane) -> NDArray[np.bool_]:
-    """(cells, lines): which are off in LINE_CELLS cells running; a cell more at each end, for a fault begins within one."""
+    """(cells, lines): which are off in two cells running; a cell more at each end, for a fault begins within one."""
     out = np.zeros(means.shape, bool)
-    if means.shape[0] < LINE_CELLS or means.shape[1] < 2 * LINE_NEIGHBOURS:
+    if means.shape[0] < 2 or means.shape[1] < 2 * LINE_NEIGHBOURS:
         return out
-    off = means - ndimage.median_filter(means, size=(1, LINE_NEIGHBOURS), mode="mirror")
-    low, high = np.percentile(off, (25.0, 75.0)).tolist()
+    off = np.empty_like(means)
+    off_neighbours(means, LINE_NEIGHBOURS, off)
+    low, high = np.percentile(off[:, ::LINE_STEP], (25.0, 75.0)).tolist()
     limit = max(LINE_SIGMA * float(high - low) / 1.349, LINE_PIXEL_SIGMA)
     for side in (off > limit, off < -limit):
-        running = ndimage.binary_opening(side, np.ones((LINE_CELLS, 1), bool))
-        out |= ndimage.binary_dilation(running, np.ones((3, 1), bool)) if running.any() else running
+        running = side[:-1] & side[1:]
+        if not running.any():
+            continue
+        for shift in (-1, 0, 1, 2):
+            first, last = max(shift, 0), min(len(running) + shift, len(out))
+            out[first:last] |= running[first - shift : last - shift]
     return out
 
 

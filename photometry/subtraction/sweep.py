@@ -1,7 +1,7 @@
 """The second pass over the frames: the difference, what its noise is made of, and its flags, band by band.
 
-Each band is the work of one thread, which reads its rows of both frames, prepares, convolves and subtracts them.  What is
-kept of the size of the frame is the difference and its mask; light and variances, which are smooth, on coarser pixels.
+Each band is the work of one thread, which reads its rows of both frames, prepares, convolves and subtracts them.  Nothing of
+the size of the frame is kept but its mask; light and variances, which are smooth, on coarser pixels.
 """
 
 from concurrent.futures import Executor
@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photometry.loops.band import halve
+from photometry.loops.band import double, halve, merge_flags, take_away
 from photometry.mask import TEMPLATE_SHIFT
 from photometry.subtraction.direct import convolve_rows
+from photometry.subtraction.planes import Planes
 from photometry.subtraction.plate import Mesh, Plate
 from photometry.subtraction.raw import Plane
 from photometry.subtraction.solve import Kernel, frame_uv
 from photometry.subtraction.window import Window, variance_of
 
-Writable = Any  # an array of (ny, nx), in memory or mapped from a file
-
-ROWS = 120  # of a band: whole strips of the convolution's tiles
+ROWS = 240  # of a band: whole strips of the convolution's tiles, and few rows that two bands must prepare
+NOISE_ROWS = 120  # whose variances pass through one row of kernels
 BLOCKS = 128  # pieces of the frame's longer side, each of which has one kernel
 BLOCK_LIMITS = (16, 64)  # pixels across one
 BLOCK_ROWS = {16: 24, 32: 30, 64: 60}  # down one, by its width: whole strips of the convolution's tiles
@@ -49,24 +49,28 @@ class Job:
 
 @dataclass(frozen=True)
 class Swept:
-    """The planes of a difference while it is made, in the target's unit.
+    """The planes of a difference while it is made, in the science frame's unit.
 
-    resid (ny, nx) float32: target - K * source - the fitted sky; mask (ny, nx) uint16; light, of 2 x 2 pixels: the matched
-    source's.  Of 4 x 4: through, the source's variance times the square of the kernel's sum; variance, of resid.
+    planes: difference and flags, where they are to be written; light, of 2 x 2 pixels: the matched source's.  Of 4 x 4:
+    through, the source's variance as far as the kernel's sum takes it; variance, of the difference.
     """
 
     job: Job
-    resid: Plane
-    mask: NDArray[np.uint16]
+    planes: Planes
     light: Plane
     through: Plane
     variance: Plane
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)"""
+        return self.job.target.shape
+
     def own(self, y0: int, y1: int, x0: int, x1: int) -> Plane:
         """Variance of the target's own 2 x 2 pixels in a rectangle of them, before any convolution."""
-        mesh = self.job.target.noise
-        noise = Mesh(mesh.nodes, mesh.side // 2).window(y0, y1, x0, x1)
-        return variance_of(self.light[y0:y1, x0:x1], noise, self.job.target.gain)
+        target, scale = self.job.target, abs(self.job.factor)
+        noise = Mesh(target.noise.nodes * np.float32(scale**2), target.noise.side // 2).window(y0, y1, x0, x1)
+        return variance_of(self.light[y0:y1, x0:x1], noise, target.gain / scale)
 
     def sigma2(self, y0: int, y1: int, x0: int, x1: int) -> Plane:
         """Of 2 x 2 pixels: what counts for a source, whose sums over pixels a convolution does not make quieter."""
@@ -77,26 +81,35 @@ class Swept:
         return doubled(self.through, y0, y1, x0, x1)
 
 
-def sweep(job: Job, variance: Writable, threads: Executor) -> Swept:
-    """Every band once; `variance` (ny, nx) takes that of the difference in the science frame's unit^2."""
+def sweep(job: Job, planes: Planes, threads: Executor) -> Swept:
+    """Every band once: difference and variance, if that is wanted, are written to `planes`."""
     ny, nx = job.target.shape
     coarse = ((ny + 3) // 4, (nx + 3) // 4)
     swept = Swept(
         job=job,
-        resid=np.empty((ny, nx), np.float32),
-        mask=np.empty((ny, nx), np.uint16),
+        planes=planes,
         light=np.empty(((ny + 1) // 2, (nx + 1) // 2), np.float32),
         through=np.empty(coarse, np.float32),
         variance=np.empty(coarse, np.float32),
     )
-    for _ in threads.map(lambda y0: _band(swept, variance, y0), range(0, ny, ROWS)):
+    for _ in threads.map(lambda y0: _band(swept, y0), range(0, ny, ROWS)):
         pass
     return swept
 
 
-def doubled(plane: Plane, y0: int, y1: int, x0: int, x1: int) -> Plane:
+def doubled(plane: NDArray[Any], y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
     """A rectangle of a plane at twice its resolution: each value for 2 x 2."""
-    return plane[np.ix_(np.arange(y0, y1) // 2, np.arange(x0, x1) // 2)]
+    part = plane[y0 // 2 : (y1 + 1) // 2, x0 // 2 : (x1 + 1) // 2]
+    if y0 % 2 or x0 % 2:
+        return part[np.ix_(np.arange(y0, y1) // 2 - y0 // 2, np.arange(x0, x1) // 2 - x0 // 2)]
+    out = np.empty((y1 - y0, x1 - x0), plane.dtype)
+    double(_bits(part), _bits(out))
+    return out
+
+
+def _bits(plane: NDArray[Any]) -> NDArray[np.uint32]:
+    """Values of 4 bytes of any byte order, which need not be understood to be copied."""
+    return np.ascontiguousarray(plane).view(np.uint32)
 
 
 def block_side(shape: tuple[int, int]) -> int:
@@ -126,37 +139,55 @@ def squared(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(spread @ kernels**2 @ spread.T)
 
 
-def _band(swept: Swept, variance: Writable, y0: int) -> None:
+def _band(swept: Swept, y0: int) -> None:
     job = swept.job
-    ny, nx = job.target.shape
+    ny, nx = swept.shape
     y1 = min(y0 + ROWS, ny)
-    rows, coarse = slice(y0 // 2, (y1 + 1) // 2), slice(y0 // 4, (y1 + 3) // 4)
-    side, r = block_side((ny, nx)), job.kernel.planes.shape[-1] // 2
-    even = r + r % 2
+    side, even, wide = block_side((ny, nx)), even_reach(job.kernel.planes[0]), even_reach(job.wide)
     source = Window(job.source, y0, y1, even, even)
-    matched = _matched(job, source, y0, y1, side)
-    halve(matched, swept.light[rows])
-    kernels = kernels_of(job.kernel, (ny, nx), (y0 + y1 - 1) / 2, side)
-    own, wide = swept.own(rows.start, rows.stop, 0, swept.light.shape[1]), even_reach(job.wide)
     target = Window(job.target, y0, y1, max(2, wide), wide)
-    through = source.variance()
-    noise = np.empty(own.shape, np.float32)
-    convolve_rows(through, squared(kernels), side // 2, noise)
-    noise += own if job.wide is None else _smoothed(target.variance(), job.wide, own.shape)
-    halve(noise, swept.variance[coarse])
-    if variance is not None:
-        variance[y0:y1] = doubled(noise * np.float32(job.factor**2), 0, y1 - y0, 0, nx)
-    inner = through[even // 2 : even // 2 + own.shape[0], even // 2 : even // 2 + own.shape[1]]
-    inner = inner * np.float32(job.kernel.kernel_sum**2)
-    halve(inner, swept.through[coarse])
-    np.subtract(target.convolved(job.wide), matched, out=swept.resid[y0:y1])
-    swept.resid[y0:y1] -= sky_of(job.kernel, (ny, nx), y0, y1)
-    sigma = np.sqrt(own + inner)
+    matched = _matched(job, source, y0, y1, side)
+    rows = slice(y0 // 2, (y1 + 1) // 2)
+    halve(matched, swept.light[rows])
+    swept.light[rows] *= np.float32(abs(job.factor))
+    kernels = kernels_of(job.kernel, (ny, nx), (y0 + y1 - 1) / 2, side)
+    _weigh(swept, (source, target), y0, y1)
+    take_away(target.convolved(job.wide), matched, sky_of(job.kernel, (ny, nx), y0, y1), job.factor)
+    swept.planes.data[y0:y1] = matched
+    sigma = np.sqrt(swept.sigma2(rows.start, rows.stop, 0, swept.light.shape[1]))
+    sigma /= np.float32(abs(job.factor))
     bits = target.flags(None if job.wide is None else job.wide[None], nx, job.margins[0], sigma)
     other = source.flags(kernels, side, job.margins[1], sigma)
-    if job.science_convolved:
-        bits, other = other, bits
-    swept.mask[y0:y1] = bits | (other.astype(np.uint16) << np.uint16(TEMPLATE_SHIFT))
+    low, high = (other, bits) if job.science_convolved else (bits, other)
+    flags = np.empty(low.shape, np.uint16)
+    merge_flags(low, high, TEMPLATE_SHIFT, flags)
+    swept.planes.mask[y0:y1] = flags
+
+
+def _weigh(swept: Swept, frames: tuple[Window, Window], y0: int, y1: int) -> None:
+    """The variances of rows of the difference, from what the source and the target show there."""
+    job, (source, target) = swept.job, frames
+    nx, side, even = swept.shape[1], block_side(swept.shape), even_reach(job.kernel.planes[0])
+    first, last, across = y0 // 2, (y1 + 1) // 2, swept.light.shape[1]
+    through = source.variance() * np.float32(job.factor**2)
+    noise = np.empty((last - first, across), np.float32)
+    for top in range(0, len(noise), NOISE_ROWS // 2):
+        part = noise[top : top + NOISE_ROWS // 2]
+        squares = squared(kernels_of(job.kernel, swept.shape, y0 + 2 * top + (NOISE_ROWS - 1) / 2, side))
+        convolve_rows(through[top : top + len(part) + squares.shape[-1] - 1], squares, side // 2, part)
+    if job.wide is None:
+        noise += swept.own(first, last, 0, across)
+    else:
+        noise += _smoothed(target.variance(), job.wide, noise.shape) * np.float32(job.factor**2)
+    coarse = slice(y0 // 4, (y1 + 3) // 4)
+    halve(noise, swept.variance[coarse])
+    variance = swept.planes.variance
+    if variance is not None:
+        variance[y0:y1] = doubled(noise.astype(variance.dtype), 0, y1 - y0, 0, nx)
+    inner = through[even // 2 : even // 2 + len(noise), even // 2 : even // 2 + across] * np.float32(
+        job.kernel.kernel_sum**2
+    )
+    halve(inner, swept.through[coarse])
 
 
 def _matched(job: Job, source: Window, y0: int, y1: int, side: int) -> Plane:
@@ -179,17 +210,16 @@ def _smoothed(variance: Plane, kernel: NDArray[np.float32], shape: tuple[int, ..
     return out
 
 
-def even_reach(kernel: NDArray[np.float32] | None) -> int:
+def even_reach(kernel: NDArray[np.floating] | None) -> int:
     """Half the width of a kernel, rounded up to an even number; 0 of none."""
     return 0 if kernel is None else kernel.shape[-1] // 2 + kernel.shape[-1] // 2 % 2
 
 
-def sky_of(kernel: Kernel, shape: tuple[int, int], y0: int, y1: int) -> Plane:
-    """The fitted sky between the frames, of whole rows."""
-    u, v = frame_uv(shape, np.arange(shape[1]), np.arange(y0, y1))
+def sky_of(kernel: Kernel, shape: tuple[int, int], y0: int, y1: int) -> NDArray[np.float64]:
+    """(rows, terms): the fitted sky between the frames along each of the rows, as the coefficients of a polynomial in u."""
+    _, v = frame_uv(shape, np.zeros(1), np.arange(y0, y1))
     degree = max(max(power) for power in kernel.sky_powers) + 1
     terms = np.zeros((degree, degree))
     for (a, b), value in zip(kernel.sky_powers, kernel.sky_terms, strict=True):
         terms[b, a] = value
-    along = np.vander(v, degree, increasing=True) @ terms
-    return along.astype(np.float32) @ np.vander(u, degree, increasing=True).T.astype(np.float32)
+    return np.vander(v, degree, increasing=True) @ terms

@@ -4,13 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photometry.grow import grow
-from photometry.loops.band import grow_bit, halve, spoil
+from photometry.loops.band import grow_bit, halve
+from photometry.loops.spoil import flag_above, spread_doubts
 from photometry.mask import WORTHLESS, Bit
 from photometry.subtraction.direct import convolve_rows
 from photometry.subtraction.plate import Mesh, Plate
 from photometry.subtraction.raw import Bits, Plane
 
-FILL_SHARE = 0.3  # how wrong a value filled from its neighbours may be, of the local light
+FILL_SHARE, FILL_SIGMA = 0.3, 0.5  # how wrong a value filled from its neighbours may be: of the local light; of the noise
 LEAST_SHARE = 0.3  # of its sky's variance that a pixel has at least
 TELLING_SIGMA = 0.15  # an error of that size in a pixel is flagged: it is coherent, and one sigma in a score
 PASSED_SIGMA = 0.002  # a doubt so small is passed over
@@ -55,7 +56,7 @@ class Window:
         return variance_of(light, noise, self._plate.raw.gain)
 
     def flags(self, kernels: NDArray[np.float32] | None, side: int, margin: int, sigma: Plane) -> Bits:
-        """What to flag of the rows for this frame's sake.  sigma: of 2 x 2 pixels, as `Swept.sigma2` has it.
+        """What to flag of the rows for this frame's sake.  sigma: of 2 x 2 pixels, of a source's noise in this frame's unit.
 
         kernels (blocks, k, k), one for each `side` columns; None: the frame is not convolved, and spreads nothing.
         """
@@ -63,7 +64,8 @@ class Window:
         bits = self.bits[self._cut(0)].copy()
         if kernels is None:
             return bits
-        bits[self._spoilt(kernels, side, sigma)] |= np.uint8(Bit.FILLED)
+        bits |= ((bits & np.uint8(WORTHLESS)) != 0) * np.uint8(Bit.FILLED)
+        self._flag_spoilt(kernels, side, sigma, bits)
         bits[self._edges(margin)] |= np.uint8(Bit.EDGE)
         return bits
 
@@ -75,33 +77,27 @@ class Window:
         mesh = self._plate.noise
         return Mesh(mesh.nodes, mesh.side // 2).window(y0, y1, x0, x1)
 
-    def _spoilt(self, kernels: NDArray[np.float32], side: int, sigma: Plane) -> NDArray[np.bool_]:
-        """The holes, and where what was filled or lies beyond the border shows in the difference by TELLING_SIGMA."""
-        r = kernels.shape[-1] // 2
-        data = self.around(r)
-        holes = (self.bits[self._cut(r)] & np.uint8(WORTHLESS)) != 0
-        typical = np.sqrt(np.float32(np.median(self._plate.noise.nodes)))
-        doubt = np.where(holes, np.float32(FILL_SHARE) * np.abs(data) + np.float32(0.5) * typical, np.float32(0))
-        # beyond the border the kernel sees the mirror image: as wrong as a star that the border cuts is bright there
-        for rim in self._rims(r):
-            doubt[rim] = np.maximum(doubt[rim], np.abs(data[rim]))
+    def _flag_spoilt(self, kernels: NDArray[np.float32], side: int, sigma: Plane, bits: Bits) -> None:
+        """FILLED where what was filled or lies beyond the border shows in the difference by TELLING_SIGMA."""
+        typical = float(np.sqrt(self._plate.sky_variance))
         error = np.zeros(self._shape, np.float32)
-        spoil(error, doubt, np.abs(kernels), side, float(PASSED_SIGMA * typical))
-        out: NDArray[np.bool_] = holes[r : r + self._shape[0], r : r + self._shape[1]].copy()
-        y, x = np.nonzero(error)
-        told = error[y, x] > np.float32(TELLING_SIGMA) * sigma[y // 2, x // 2]
-        out[y[told], x[told]] = True
-        return out
+        shares = FILL_SHARE, FILL_SIGMA, PASSED_SIGMA
+        spread_doubts(self.data, self.bits, int(WORTHLESS), self._rims(), typical, shares, np.abs(kernels), side, error)
+        flag_above(error, sigma, TELLING_SIGMA, bits, int(Bit.FILLED))
 
-    def _rims(self, r: int) -> list[tuple[slice, slice]]:
-        """The frame's outermost pixels and their mirror images, in the data round the rows."""
-        (y0, y1), ny, everything = self._rows, self._plate.shape[0], slice(None)
-        rims = [(everything, slice(max(x - RIM_PIXELS, 0), x + RIM_PIXELS)) for x in (r, r + self._shape[1])]
-        for border in (0, ny):
-            place = border - (y0 - r)
-            if place + RIM_PIXELS > 0 and place - RIM_PIXELS < y1 - y0 + 2 * r:
-                rims.append((slice(max(place - RIM_PIXELS, 0), place + RIM_PIXELS), everything))
-        return rims
+    def _rims(self) -> tuple[Bits, Bits]:
+        """Which rows, and which columns, of what was read are the frame's outermost or mirror them: 1.
+
+        Beyond the border the kernel sees the mirror image: as wrong as a star that the border cuts is bright there.
+        """
+        y = np.arange(self.data.shape[0]) + (self._rows[0] - self._above)
+        x = np.arange(self.data.shape[1]) - self._beside
+        near = [
+            np.abs(place + 0.5 - end) < RIM_PIXELS
+            for place, n in zip((y, x), self._plate.shape, strict=True)
+            for end in (0, n)
+        ]
+        return (near[0] | near[1]).astype(np.uint8), (near[2] | near[3]).astype(np.uint8)
 
     def _edges(self, margin: int) -> NDArray[np.bool_]:
         """Where a convolution reaches beyond the frame, or beyond what was exposed of it."""

@@ -10,8 +10,9 @@ from photometry.errors import BadInputError
 from photometry.mask import BAD_BITS, Bit
 from photometry.psf import PsfModel
 from photometry.registration import Transform
-from photometry.subtraction.difference import Difference, Planes
+from photometry.subtraction.difference import Difference
 from photometry.subtraction.files import PLANES, DifferenceFile, read_psf, write_compressed
+from photometry.subtraction.planes import Planes
 
 SHAPE = (90, 120)
 

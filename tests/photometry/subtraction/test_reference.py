@@ -7,6 +7,8 @@ import pytest
 
 from photometry.mask import BAD_BITS
 from photometry.subtraction import reference, subtract
+from photometry.subtraction.planes import Planes
+from photometry.subtraction.solve import frame_uv
 from photometry.subtraction.sweep import doubled, sky_of, sweep
 from photometry.subtraction.window import variance_of
 
@@ -44,12 +46,16 @@ def planes(difference):
 
 def test_the_difference_is_that_of_the_exact_kernel(difference, planes):
     target, light, own, _ = planes
+    job = difference.swept.job
     with ThreadPoolExecutor(2) as threads:
-        resid = sweep(difference.swept.job, None, threads).resid
-    exact = target - light - sky_of(difference.swept.job.kernel, SHAPE, 0, SHAPE[0])
+        data = sweep(job, Planes.in_memory(SHAPE), threads).planes.data
+    u, _ = frame_uv(SHAPE, np.arange(SHAPE[1]), np.zeros(1))
+    sky = sky_of(job.kernel, SHAPE, 0, SHAPE[0])
+    exact = job.factor * (target - light - sky @ u[None, :] ** np.arange(sky.shape[1])[:, None])
+    sigma = abs(job.factor) * np.sqrt(own)
     # the kernel of a block is that of its middle
-    assert np.abs((resid - exact) / np.sqrt(own)).max() < 0.05 + 0.01 * (light / np.sqrt(own)).max()
-    assert np.median(np.abs((resid - exact) / np.sqrt(own))) < 1e-3
+    assert np.abs((data - exact) / sigma).max() < 0.05 + 0.01 * (light / np.sqrt(own)).max()
+    assert np.median(np.abs((data - exact) / sigma)) < 1e-3
 
 
 def test_the_variance_is_that_of_the_squared_kernel(difference, planes):
@@ -64,8 +70,8 @@ def test_the_score_is_that_of_the_exact_filters(difference, planes):
     _, _, own, through = planes
     job = difference.swept.job
     bad = (difference.planes.mask & int(BAD_BITS)) != 0
-    scale = np.float32(job.kernel.kernel_sum**2)
-    exact = reference.score_map(difference.swept.resid, bad, own, through * scale, difference.optics) * np.sign(job.factor)
+    own, through = own * np.float32(job.factor**2), through * np.float32((job.factor * job.kernel.kernel_sum) ** 2)
+    exact = reference.score_map(difference.planes.data, bad, own, through, difference.optics)
     assert (difference.score[bad] == 0).all()
     off = np.abs(difference.score - exact)[~bad]
     assert np.percentile(off, 99) < 0.2

@@ -60,6 +60,16 @@ def take_away(target: Plane, matched: Plane, sky: NDArray[np.float64], factor: f
             row[x] = scale * (mine[x] - row[x] - line[x])
 
 
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def add_light(noise: Plane, light: Plane, gain: float, least: float) -> None:
+    """Add light / gain to the noise, which stays at least `least` times what it was."""
+    scale, share = np.float32(1 / gain), np.float32(least)
+    for y in range(noise.shape[0]):
+        row, mine = noise[y], light[y]
+        for x in range(row.size):
+            row[x] = max(row[x] + scale * mine[x], share * row[x])
+
+
 @njit(nogil=True, cache=True)
 def merge_flags(low: Bits, high: Bits, shift: int, out: NDArray[np.uint16]) -> None:
     """Out = low | high << shift."""

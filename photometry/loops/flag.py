@@ -110,15 +110,24 @@ def flag_sharp(
     sky's variance; fractions (4,): the least that the mean of two opposite neighbours has of a star's pixel, along x, y and
     the diagonals; 0: not known.  A pixel that breaks it by its noise is no star's.
     """
-    ny, nx = data.shape
     place = Place(y0, x0, side)
-    known = fractions.max() > 0
+    lit, flagged = _flag_single(data, bits, noise, place, fractions)
+    if len(lit) and fractions.max() > 0:
+        flagged += _peel(data, bits, noise, place, gain, fractions, lit)
+    return flagged
+
+
+@njit(nogil=True, cache=True)
+def _flag_single(
+    data: Plane, bits: Bits, noise: Plane, place: Place, fractions: NDArray[np.float32]
+) -> tuple[NDArray[np.int32], int]:
+    """Flag dead and hot pixels, and say how many; y, x (n, 2) of others that their neighbours may not shield."""
+    ny, nx = data.shape
     factors = np.empty(4, np.float32)
     for line in range(4):
         factors[line] = np.float32(0.5) / max(fractions[line], np.float32(1e-20))
     least = np.float32(noise.min())
-    faint = np.float32(LIT_SIGMA**2) * least
-    odd = np.empty((1024, 2), np.int32)
+    lit = np.empty((1024, 2), np.int32)
     count, flagged = 0, 0
     for y in range(1, ny - 1):
         for begin in range(1, nx - 1, RUN):
@@ -132,21 +141,32 @@ def flag_sharp(
             )
             if not _may_be_odd(above, row, below, least, factors):
                 continue
-            if count + RUN > len(odd):
-                odd = _longer(odd)
-            for x in range(begin, end):
-                if bits[y, x] != 0 or data[y, x] * data[y, x] < faint:
-                    continue
-                kind = _kind(data, noise, place, y, x)
-                if kind == LIT:
-                    odd[count] = y, x
-                    count += 1
-                elif kind:
-                    bits[y, x] |= kind
-                    flagged += 1
-    if count and known:
-        flagged += _peel(data, bits, noise, place, gain, fractions, odd, count)
-    return flagged
+            if count + RUN > len(lit):
+                lit = _longer(lit)
+            count, more = _look_closely(data, bits, noise, place, least, (y, begin, end), lit, count)
+            flagged += more
+    return lit[:count], flagged
+
+
+@njit(nogil=True, cache=True)
+def _look_closely(
+    data: Plane, bits: Bits, noise: Plane, place: Place, least: np.float32, run: tuple[int, int, int],
+    lit: NDArray[np.int32], count: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Flag a run's dead and hot pixels, and put others that may be hit behind `count` in `lit`: how many there, flagged."""
+    y, begin, end = run
+    flagged = 0
+    for x in range(begin, end):
+        if bits[y, x] != 0 or data[y, x] * data[y, x] < np.float32(LIT_SIGMA**2) * least:
+            continue
+        kind = _kind(data, noise, place, y, x)
+        if kind == LIT:
+            lit[count] = y, x
+            count += 1
+        elif kind:
+            bits[y, x] |= kind
+            flagged += 1
+    return count, flagged
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
@@ -212,26 +232,19 @@ def _odd(data: Plane, y: int, x: int, sigma: float) -> bool:
 
 @njit(nogil=True, cache=True)
 def _peel(
-    data: Plane,
-    bits: Bits,
-    noise: Plane,
-    place: Place,
-    gain: float,
-    fractions: NDArray[np.float32],
-    lit: NDArray[np.int32],
-    count: int,
+    data: Plane, bits: Bits, noise: Plane, place: Place, gain: float, fractions: NDArray[np.float32], lit: NDArray[np.int32]
 ) -> int:
     """Flag cosmic rays of several pixels, from their rims: what was hit no longer shields its neighbours.
 
-    lit: of the pixels that may be hit, those that their neighbours do not shield now, `count` of them.
+    lit: of the pixels that may be hit, those that their neighbours do not shield now.
     """
     lower = np.empty(len(lit), np.float32)  # what is there without a hit
     struck, first = np.empty((64, 2), np.int32), 0
     old, hits = np.empty(64, np.float32), 0  # what was there
     for _ in range(ROUNDS):
-        for i in range(count):
+        for i in range(len(lit)):
             lower[i] = _without_hit(data, bits, noise, place, gain, fractions, lit[i, 0], lit[i, 1])
-        for i in range(count):
+        for i in range(len(lit)):
             y, x = lit[i]
             if not np.isnan(lower[i]) and bits[y, x] == 0:
                 if hits == len(struck):
@@ -242,7 +255,7 @@ def _peel(
         if hits == first:
             break
         lit = _beside(data, bits, noise, place, struck[:hits])
-        lower, count, first = np.empty(len(lit), np.float32), len(lit), hits
+        lower, first = np.empty(len(lit), np.float32), hits
     for i in range(hits):
         data[struck[i, 0], struck[i, 1]] = old[i]
         bits[struck[i, 0], struck[i, 1]] = COSMIC_RAY

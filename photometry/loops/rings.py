@@ -18,6 +18,33 @@ FEWEST = 10  # pixels whose median says something
 
 
 @njit(nogil=True, cache=True)
+def find_bright(
+    light: Plane, sigma: Plane, flags: NDArray[np.uint16], saturated: int, limits: tuple[float, float]
+) -> NDArray[np.int64]:
+    """(n, 3): y, x of bright 2 x 2 pixels, and whether one of the four has a bit of `saturated`.
+
+    light, sigma (h, w) of 2 x 2 pixels; flags of pixels.  Bright: limits[0] sigmas where saturated, limits[1] elsewhere.
+    """
+    ny, nx = flags.shape
+    wanted, least = np.uint16(saturated), np.float32(min(limits[0], limits[1]))
+    out = np.empty((256, 3), np.int64)
+    count = 0
+    for y in range(light.shape[0]):
+        for x in range(light.shape[1]):
+            if not light[y, x] > least * sigma[y, x]:
+                continue
+            bits = flags[2 * y, 2 * x] | flags[min(2 * y + 1, ny - 1), 2 * x]
+            bits |= flags[2 * y, min(2 * x + 1, nx - 1)] | flags[min(2 * y + 1, ny - 1), min(2 * x + 1, nx - 1)]
+            hit = (bits & wanted) != 0
+            if light[y, x] > limits[0 if hit else 1] * sigma[y, x]:
+                if count == len(out):
+                    out = np.concatenate((out, out))
+                out[count] = y, x, int(hit)
+                count += 1
+    return out[:count]
+
+
+@njit(nogil=True, cache=True)
 def halo_reach(ratio: Plane, usable: Flags, distance: Plane, middle_y: float, middle_x: float, first: int) -> float:
     """Pixels from the core to the outermost ring that is not quiet; 0 where all are.
 

@@ -19,8 +19,8 @@ def spread_doubts(
     """Add to the error of each pixel what the doubts round it bring in: |K| convolved with the doubt.
 
     data, bits (h + 2 m, w + 2 m), m >= k // 2; error (h, w); kernels (blocks, k, k): of |K|, one for each `block` columns.
-    The doubt: of a worthless pixel, its value times shares[0] and `sigma` times shares[1]; of one in the rims (rows, columns:
-    1), its value.  A doubt of at most `sigma` times shares[2] is passed over.
+    The doubt: of a worthless pixel, its value times shares[0] and `sigma` times shares[1]; of one in the rims (rows,
+    columns: 1), its value.  A doubt of at most `sigma` times shares[2] is passed over.
     """
     rows, columns = rims
     bad, least = np.uint8(worthless), sigma * shares[2]

@@ -3,6 +3,7 @@
 The first has unit sum, all others sum zero, so the first alone carries the flux scale.  All are separable.
 """
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,16 +80,23 @@ def toeplitz_filters(basis: Basis, size: int) -> NDArray[np.float32]:
     return out
 
 
-def basis_images(basis: Basis, windows: NDArray[np.float32], matrices: NDArray[np.float32]) -> NDArray[np.float32]:
+def basis_images(
+    basis: Basis, windows: NDArray[np.float32], matrices: NDArray[np.float32], threads: Executor
+) -> NDArray[np.float32]:
     """(stamps, n, size, size): each window (stamps, size + 2 half, size + 2 half) convolved with each kernel."""
     size = matrices.shape[1]
     f, wide = len(basis.filters), size + 2 * basis.half
     out = np.empty((len(windows), len(basis.pairs), size, size), np.float32)
-    for s, part in enumerate(windows):
-        along_y = (matrices.reshape(-1, wide) @ part).reshape(f, size, wide)
+    norms, zero = (part.astype(np.float32)[:, None, None] for part in (basis.norms, basis.zero))
+
+    def fill(s: int) -> None:
+        along_y = (matrices.reshape(-1, wide) @ windows[s]).reshape(f, size, wide)
         for fx in np.unique(basis.pairs[:, 1]):
             mine = np.flatnonzero(basis.pairs[:, 1] == fx)
             out[s, mine] = along_y[basis.pairs[mine, 0]] @ matrices[fx].T
-    out *= basis.norms.astype(np.float32)[None, :, None, None]
-    out[:, 1:] -= basis.zero.astype(np.float32)[None, 1:, None, None] * out[:, :1]
+        out[s] *= norms
+        out[s, 1:] -= zero[1:] * out[s, 0]
+
+    for _ in threads.map(fill, range(len(windows))):
+        pass
     return out

@@ -25,6 +25,7 @@ from photometry.subtraction.basis import make_basis
 from photometry.subtraction.cores import fit_cores
 from photometry.subtraction.difference import Difference
 from photometry.subtraction.planes import Planes
+from photometry.subtraction.plate import Plate
 from photometry.subtraction.roles import choose, gaussian
 from photometry.subtraction.settings import SubtractionSettings
 from photometry.subtraction.sides import Exposure, Side, Task, exposure_of, whole_image
@@ -73,8 +74,13 @@ def subtract_exposures(
         raise SubtractionFailedError("the template is the frame itself: give another exposure of the field")
     transform = register(science.stars, template.stars, shape, shape)
     science_common, template_common = _common(science.stars, template.stars, transform)
-    mine = _side(science, science_common, threads)
-    other = _on_science_grid(template, template_common, transform, threads)
+    # where the template must be resampled, its PSF before is for its saturated cores alone
+    limits = (STARS_FOR_PSF, STARS_FOR_PSF if transform.identity else STARS_FOR_CORES)
+    frames = ((science, science_common), (template, template_common))
+    psfs = threads.map(lambda frame, limit: build_psf(frame[0].plate, frame[1], limit=limit), frames, limits)
+    mine, other = [_side(exposure, psf, threads) for (exposure, _), psf in zip(frames, list(psfs), strict=True)]
+    if not transform.identity:
+        other = _on_science_grid(other.plate, template_common, transform)
     return _matched(_task(mine, other), transform, science, planes, settings, threads)
 
 
@@ -99,18 +105,15 @@ def _common(science: Stars, template: Stars, transform: Transform) -> tuple[Star
     return science[near], template[np.unique(which[near])]
 
 
-def _side(exposure: Exposure, stars: Stars, threads: Executor, limit: int = STARS_FOR_PSF) -> Side:
-    psf = build_psf(exposure.plate, stars, limit=limit)
+def _side(exposure: Exposure, psf: PsfModel, threads: Executor) -> Side:
+    """The frame with its saturated cores filled."""
     cores = fit_cores(exposure.plate, exposure.saturated, psf, threads)
     return Side(replace(exposure.plate, cores=cores), psf)
 
 
-def _on_science_grid(template: Exposure, stars: Stars, transform: Transform, threads: Executor) -> Side:
-    """The template where the science frame's pixels are; untouched where they agree already."""
-    if transform.identity:
-        return _side(template, stars, threads)
-    plate = _side(template, stars, threads, STARS_FOR_CORES).plate
-    whole = whole_image(plate)
+def _on_science_grid(template: Plate, stars: Stars, transform: Transform) -> Side:
+    """The template where the science frame's pixels are."""
+    whole = whole_image(template)
     moved = resample(whole, whole.data, transform)
     x, y = transform.inverse(stars["x"], stars["y"])
     places = stars.copy()
@@ -143,7 +146,7 @@ def _matched(
     )
     reach = int(np.clip(np.ceil(KERNEL_SIGMAS * task.roles.sigma), settings.kernel_half, LARGEST_KERNEL_HALF))
     basis = make_basis(task.roles.sigmas, reach)
-    stamps = fitstamps.cut(pair, science.stars, basis)
+    stamps = fitstamps.cut(pair, science.stars, basis, threads)
     stars = int(stamps.star.sum())
     if not stars:
         raise SubtractionFailedError(

@@ -25,10 +25,7 @@ MESH_PIXELS = 64
 FEWEST_SHARE = 0.2  # of a cell's pixels
 BLANK_SHARE = 0.15  # of a pixel's sigma: with less source light it is blank sky
 SAMPLED_BANDS = 24  # that say how much the light's own noise is
-SATURATED = np.uint16(Bit.SATURATED | Bit.SATURATED << TEMPLATE_SHIFT)
 HOLES = np.uint16((Bit.SATURATED | Bit.BAD | Bit.COSMIC_RAY | Bit.TRAIL | Bit.FILLED) * (1 | 1 << TEMPLATE_SHIFT))
-CORE_SIGMA = 50.0  # of a pixel: a saturated one with less of a star's light is a bad column's or was bled into
-BRIGHT_SIGMA = 500.0  # of a pixel: light whose wing beyond the kernel may be seen
 
 Flags = NDArray[np.uint8]
 
@@ -132,31 +129,12 @@ def flatten(swept: Swept, sky: Mesh, threads: Executor) -> None:
 
 def flag_halos(swept: Swept, kernel_half: int, threads: Executor) -> None:
     """Set HALO in the mask round saturated cores, and round very bright stars beyond the kernel's reach."""
-    height = swept.light.shape[0]
-    found = list(threads.map(lambda y0: _bright(swept, y0, min(y0 + MESH_PIXELS, height)), range(0, height, MESH_PIXELS)))
     stars: list[tuple[NDArray[np.int64], int]] = []
-    for kind, nearest in ((0, 0), (1, max(kernel_half - 3, 0))):
-        stars += [(star, nearest) for star in groups(np.concatenate([band[kind] for band in found]))]
+    for saturated, nearest in ((1, 0), (0, max(kernel_half - 3, 0))):
+        stars += [(star, nearest) for star in groups(swept.bright[swept.bright[:, 2] == saturated, :2])]
     halos = list(threads.map(lambda star: _halo(swept, *star), stars))  # all, before the first is flagged
     for box, halo in (found for found in halos if found is not None):
         swept.planes.mask[box] = swept.planes.bits(*box) | halo * np.uint16(Bit.HALO)
-
-
-def _bright(swept: Swept, y0: int, y1: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(n, 2) y, x of 2 x 2 pixels in rows: in the saturated cores of stars; elsewhere, where light is very bright."""
-    sigma = np.sqrt(swept.sigma2(y0, y1, 0, swept.light.shape[1]))
-    light = swept.light[y0:y1]
-    y, x = np.nonzero(light > np.float32(CORE_SIGMA) * sigma)
-    flags = swept.planes.bits(slice(2 * y0, 2 * y1))
-    ny, nx = flags.shape
-    bits = np.zeros(len(y), np.uint16)
-    for b in (0, 1):
-        for a in (0, 1):
-            bits |= flags[np.minimum(2 * y + b, ny - 1), np.minimum(2 * x + a, nx - 1)]
-    saturated = (bits & SATURATED) != 0
-    bright = ~saturated & (light[y, x] > np.float32(BRIGHT_SIGMA) * sigma[y, x])
-    places = np.stack([y + y0, x], axis=1)
-    return places[saturated], places[bright]
 
 
 def _halo(swept: Swept, group: NDArray[np.int64], nearest: int) -> tuple[tuple[slice, slice], NDArray[np.bool_]] | None:

@@ -1,5 +1,6 @@
 """Where the kernel is fitted: bright unsaturated stars spread over the frame, and pieces of blank sky between them."""
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,14 +84,15 @@ def _look(plate: Plate, x: int, y: int, half: int, reach: int, core: int) -> tup
     return np.ascontiguousarray(data[outer, outer]), bad[inner, inner]
 
 
-def cut(pair: Pair, stars: Stars, basis: Basis) -> Stamps:
+def cut(pair: Pair, stars: Stars, basis: Basis, threads: Executor) -> Stamps:
     """Everything the fit needs: of bright clean stars spread over the frame, and of sky far from stars and masks.
 
     stars: x, y, flux.  Pixels beyond the frame's border are not good.
     """
-    near = _star_places(stars, pair)
-    seen = [look for look in (_look_at(pair, x, y, basis) for x, y in near.tolist()) if _is_clean(look, pair, basis)]
-    empty = [look for look in (_look_at(pair, x, y, basis) for x, y in _sky_places(stars, pair).tolist()) if _is_open(look)]
+    near, far = _star_places(stars, pair), _sky_places(stars, pair)
+    looks = list(threads.map(lambda x, y: _look_at(pair, x, y, basis), *np.concatenate([near, far]).T.tolist()))
+    seen = [look for look in looks[: len(near)] if _is_clean(look, pair, basis)]
+    empty = [look for look in looks[len(near) :] if _is_open(look)]
     looks = seen[:MOST_STARS] + empty[:SKY_STAMPS]
     if not looks:
         return _no_stamps(pair, basis)
@@ -102,7 +104,7 @@ def cut(pair: Pair, stars: Stars, basis: Basis) -> Stamps:
     ny, nx = pair.shape
     return Stamps(
         target=np.stack([look.target for look in looks]).astype(float),
-        basis=basis_images(basis, wide, toeplitz_filters(basis, 2 * pair.stamp_half + 1)),
+        basis=basis_images(basis, wide, toeplitz_filters(basis, 2 * pair.stamp_half + 1), threads),
         good=np.stack([look.good for look in looks]),
         star=np.arange(len(looks)) < count,
         u=2 * x / (nx - 1) - 1,

@@ -5,14 +5,15 @@ the size of the frame is kept but its mask; light and variances, which are smoot
 """
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photometry.loops.band import double, halve, merge_flags, take_away
-from photometry.mask import TEMPLATE_SHIFT
+from photometry.loops.rings import find_bright
+from photometry.mask import TEMPLATE_SHIFT, Bit
 from photometry.subtraction.direct import convolve_rows
 from photometry.subtraction.planes import Planes
 from photometry.subtraction.plate import Mesh, Plate
@@ -20,6 +21,10 @@ from photometry.subtraction.raw import Plane
 from photometry.subtraction.solve import Kernel, frame_uv
 from photometry.subtraction.window import Window, variance_of
 
+SATURATED = Bit.SATURATED | Bit.TEMPLATE_SATURATED
+# of a pixel: a saturated one with less of a star's light is a bad column's or was bled into; light whose wing beyond the
+# kernel may be seen
+BRIGHT_SIGMAS = (50.0, 500.0)
 ROWS = 240  # of a band: whole strips of the convolution's tiles, and few rows that two bands must prepare
 NOISE_ROWS = 120  # whose variances pass through one row of kernels
 BLOCKS = 128  # pieces of the frame's longer side, each of which has one kernel
@@ -52,7 +57,8 @@ class Swept:
     """The planes of a difference while it is made, in the science frame's unit.
 
     planes: difference and flags, where they are to be written; light, of 2 x 2 pixels: the matched source's.  Of 4 x 4:
-    through, the source's variance as far as the kernel's sum takes it; variance, of the difference.
+    through, the source's variance as far as the kernel's sum takes it; variance, of the difference.  bright (n, 3): y, x of
+    very bright 2 x 2 pixels, and whether they are of a saturated core.
     """
 
     job: Job
@@ -60,6 +66,7 @@ class Swept:
     light: Plane
     through: Plane
     variance: Plane
+    bright: NDArray[np.int64]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -84,17 +91,11 @@ class Swept:
 def sweep(job: Job, planes: Planes, threads: Executor) -> Swept:
     """Every band once: difference and variance, if that is wanted, are written to `planes`."""
     ny, nx = job.target.shape
-    coarse = ((ny + 3) // 4, (nx + 3) // 4)
-    swept = Swept(
-        job=job,
-        planes=planes,
-        light=np.empty(((ny + 1) // 2, (nx + 1) // 2), np.float32),
-        through=np.empty(coarse, np.float32),
-        variance=np.empty(coarse, np.float32),
-    )
-    for _ in threads.map(lambda y0: _band(swept, y0), range(0, ny, ROWS)):
-        pass
-    return swept
+    half, quarter = ((ny + 1) // 2, (nx + 1) // 2), ((ny + 3) // 4, (nx + 3) // 4)
+    light, through, variance = (np.empty(shape, np.float32) for shape in (half, quarter, quarter))
+    swept = Swept(job, planes, light, through, variance, np.zeros((0, 3), np.int64))
+    bright = threads.map(lambda y0: _band(swept, y0), range(0, ny, ROWS))
+    return replace(swept, bright=np.concatenate(list(bright)))
 
 
 def doubled(plane: NDArray[Any], y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
@@ -139,7 +140,8 @@ def squared(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(spread @ kernels**2 @ spread.T)
 
 
-def _band(swept: Swept, y0: int) -> None:
+def _band(swept: Swept, y0: int) -> NDArray[np.int64]:
+    """Fill rows of all planes; the bright places there."""
     job = swept.job
     ny, nx = swept.shape
     y1 = min(y0 + ROWS, ny)
@@ -155,13 +157,16 @@ def _band(swept: Swept, y0: int) -> None:
     take_away(target.convolved(job.wide), matched, sky_of(job.kernel, (ny, nx), y0, y1), job.factor)
     swept.planes.data[y0:y1] = matched
     sigma = np.sqrt(swept.sigma2(rows.start, rows.stop, 0, swept.light.shape[1]))
-    sigma /= np.float32(abs(job.factor))
-    bits = target.flags(None if job.wide is None else job.wide[None], nx, job.margins[0], sigma)
-    other = source.flags(kernels, side, job.margins[1], sigma)
+    here = np.asarray(sigma / abs(job.factor), np.float32)
+    bits = target.flags(None if job.wide is None else job.wide[None], nx, job.margins[0], here)
+    other = source.flags(kernels, side, job.margins[1], here)
     low, high = (other, bits) if job.science_convolved else (bits, other)
     flags = np.empty(low.shape, np.uint16)
     merge_flags(low, high, TEMPLATE_SHIFT, flags)
     swept.planes.mask[y0:y1] = flags
+    bright = find_bright(swept.light[rows], sigma, flags, int(SATURATED), BRIGHT_SIGMAS)
+    bright[:, 0] += rows.start
+    return bright
 
 
 def _weigh(swept: Swept, frames: tuple[Window, Window], y0: int, y1: int) -> None:

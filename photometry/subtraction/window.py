@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photometry.grow import grow
-from photometry.loops.band import grow_bit, halve
+from photometry.loops.band import add_light, grow_bit, halve
 from photometry.loops.spoil import flag_above, spread_doubts
 from photometry.mask import WORTHLESS, Bit
 from photometry.subtraction.direct import convolve_rows
@@ -114,5 +114,8 @@ class Window:
 
 
 def variance_of(light: Plane, noise: Plane, gain: float) -> Plane:
-    """Variance of sky and source light; linear in the light, so that its noise averages out where it is smoothed later."""
-    return np.asarray(np.maximum(noise + light / np.float32(gain), np.float32(LEAST_SHARE) * noise))
+    """Variance of sky and source light, put in the place of `noise`, which is the sky's; linear in the light, so that its
+    noise averages out where it is smoothed later.
+    """
+    add_light(noise, light, gain, LEAST_SHARE)
+    return noise

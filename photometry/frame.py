@@ -9,11 +9,11 @@ gets wrong is noted, never fatal.
 import os
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
-from astropy.wcs import WCS, WcsError
 from numpy.typing import NDArray
 
 from photometry import cards, defects
@@ -23,13 +23,10 @@ from photometry.fits_pixels import read_pixels
 from photometry.image import Image
 from photometry.mask import Bit
 
-__all__ = ["Frame", "FrameLimits", "NoiseOverrides", "night_of", "read_frame"]
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
-# What astropy.wcs and wcslib raise on cards that make no sense.
-_WCS_ERRORS = (
-    WcsError, VerifyError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, OverflowError,
-    ArithmeticError, MemoryError, RuntimeError, np.linalg.LinAlgError,
-)  # fmt: skip
+__all__ = ["Frame", "FrameLimits", "NoiseOverrides", "night_of", "read_frame"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Frame:
 
     image: Image
     header: fits.Header
-    wcs: WCS | None
+    wcs: "WCS | None"
     path: str
     notes: tuple[str, ...]
 
@@ -234,10 +231,17 @@ def _mark_defects(data: NDArray[np.float32], mask: NDArray[np.uint16], sigma: fl
         notes.append(f"{single:,} dead pixels: masked")
 
 
-def wcs_of(header: fits.Header, notes: list[str]) -> WCS | None:
+def wcs_of(header: fits.Header, notes: list[str]) -> "WCS | None":
     """A celestial WCS that maps the frame's centre to the sky and back, else None."""
     if not cards.text(header, "CTYPE1"):
         return None
+    from astropy.wcs import WCS, WcsError  # .1 s that a frame without a WCS need not wait for
+
+    # what astropy.wcs and wcslib raise on cards that make no sense
+    nonsense = (
+        WcsError, VerifyError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, OverflowError,
+        ArithmeticError, MemoryError, RuntimeError, np.linalg.LinAlgError,
+    )  # fmt: skip
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -248,7 +252,7 @@ def wcs_of(header: fits.Header, notes: list[str]) -> WCS | None:
             usable = wcs.has_celestial and bool(np.isfinite(sky).all())
             if usable and float(np.abs(wcs.wcs_world2pix(wcs.wcs_pix2world(centre, 0), 0) - centre).max()) < 1.0:
                 return wcs
-    except _WCS_ERRORS as error:
+    except nonsense as error:
         notes.append(f"the WCS in the header is not usable ({type(error).__name__}): no sky coordinates")
         return None
     notes.append("the WCS in the header is not usable: no sky coordinates")

@@ -4,19 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from photometry.columns import write_ecsv
+from numpy.typing import NDArray
+
 from photometry.errors import TemplateMismatchError
+from photometry.facts import difference_cards
 from photometry.frame import FrameLimits
 from photometry.manifest import plain
-from photometry.products import DIFFERENCE, difference_cards, transient_table
 from photometry.settings import PLANES, Settings
 from photometry.subtraction import SubtractionSettings, believed, detect_sources
+from photometry.subtraction.difference import Difference
 from photometry.subtraction.engine import subtract_exposures
 from photometry.subtraction.files import DifferenceFile
-from photometry.subtraction.reading import Given, open_frame
+from photometry.subtraction.reading import Given, Opened, open_frame
 from photometry.threads import start_threads
 
-SOURCES = "sources.ecsv"
+DIFFERENCE, SOURCES = "difference.fits", "sources.ecsv"
 MORE_CARDS = 100  # than the science frame's own
 
 
@@ -46,8 +48,16 @@ def subtract_pair(
             found = detect_sources(difference, options)
             sources = believed(found)
             figures |= {"sources": len(sources), "detections_doubted": len(found) - len(sources)}
-            write_ecsv(transient_table(mine, difference, sources, template.path.name), out / SOURCES)
+            _write_sources(out / SOURCES, mine, difference, sources, template.path.name)
         file.finish(difference, difference_cards(mine, difference, template.path.name), threads)
     notes = [f"science: {note}" for note in mine.notes] + [f"template: {note}" for note in other.notes]
     told: dict[str, Any] = plain({"figures": figures, "notes": notes})
     return told
+
+
+def _write_sources(path: Path, science: Opened, difference: Difference, sources: NDArray[Any], template: str) -> None:
+    # astropy's tables take .3 s to load, and who wants no sources need not wait for them
+    from photometry.columns import write_ecsv
+    from photometry.products import transient_table
+
+    write_ecsv(transient_table(science, difference, sources, template), path)

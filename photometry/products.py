@@ -5,7 +5,7 @@ caller's to discard with the folder.  Nothing here changes an array.
 """
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
@@ -13,42 +13,18 @@ from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import NDArray
 
 from photometry import columns
-from photometry.cards import exposure, provenance, wcs_cards
+from photometry.cards import exposure
 from photometry.columns import make_table, write_ecsv, write_fits
+from photometry.facts import Described, difference_cards, fact_cards, facts_of
 from photometry.frame import Frame
 from photometry.settings import Settings
 from photometry.stamps import Look, write_stamps
 from photometry.subtraction.difference import Difference
 from photometry.subtraction.files import write_compressed
-from photometry.transform_cards import to_cards
 
 CATALOG_FITS, CATALOG_ECSV = "catalog.fits", "catalog.ecsv.gz"
 DIFFERENCE, TRANSIENTS, STAMPS, PREVIEW = "difference.fits", "transients.ecsv", "stamps", "preview.png"
 """Names of the products."""
-
-
-class Noisy(Protocol):
-    """Counts, and what their noise needs."""
-
-    @property
-    def unit(self) -> str: ...
-    @property
-    def gain(self) -> float: ...
-    @property
-    def read_noise(self) -> float: ...
-
-
-class Described(Protocol):
-    """What products say of their frame, as `photometry.frame.Frame` has it."""
-
-    @property
-    def image(self) -> Noisy: ...
-    @property
-    def header(self) -> Any: ...
-    @property
-    def wcs(self) -> WCS | None: ...
-    @property
-    def path(self) -> str: ...
 
 
 def write_catalog(out: Path, frame: Frame, stars: NDArray[Any], settings: Settings) -> None:
@@ -69,16 +45,6 @@ def write_compressed_difference(out: Path, frame: Frame, difference: Difference,
     write_compressed(out / DIFFERENCE, difference, cards=cards, planes=settings.difference_planes)
 
 
-def difference_cards(frame: Described, difference: Difference, template: str) -> dict[str, tuple[Any, str]]:
-    """What DIFF's header says besides what every difference says."""
-    header = frame.header
-    said = provenance(header) | _fact_cards(frame) | ({} if frame.wcs is None else wcs_cards(header))
-    cards = {key: (value, "") for key, value in said.items()}
-    cards |= {"TEMPLATE": (template, "subtracted from the frame"), **to_cards(difference.transform)}
-    cards["FLXSCALE"] = (float(difference.kernel_sum), "flux in the frame over flux in the template")
-    return cards
-
-
 def write_transients(path: Path, frame: Frame, difference: Difference, sources: NDArray[Any], template: str) -> NDArray[Any]:
     """transients.ecsv, the highest |score| first, with zero rows when nothing was found; the rows with their `id`."""
     ordered = sources[np.argsort(-np.abs(sources["score"]), kind="stable")]
@@ -97,21 +63,7 @@ def write_transient_stamps(
         "TEMPLATE": difference.template,
         "DIFFERENCE": lambda y0, y1, x0, x1: difference.planes.data[y0:y1, x0:x1],
     }
-    return write_stamps(out / STAMPS, planes, difference.shape, transients, frame.image.unit, _fact_cards(frame))
-
-
-def facts_of(frame: Described) -> dict[str, Any]:
-    """What every product says of its frame; None where it is not known.  As FITS cards with - for _, upper case."""
-    when = exposure(frame.header)
-    name = Path(frame.path).name.encode("utf-8", "surrogateescape")
-    shown = "".join(chr(b) if 32 < b < 127 and b != ord("%") else f"%{b:02X}" for b in name)
-    return {
-        "frame": shown[:200],
-        "mjd_mid": when.mid_mjd,
-        "exptime": when.seconds,
-        "gain": frame.image.gain,
-        "rdnoise": frame.image.read_noise,
-    }
+    return write_stamps(out / STAMPS, planes, difference.shape, transients, frame.image.unit, fact_cards(frame))
 
 
 def transient_table(frame: Described, difference: Difference, sources: NDArray[Any], template: str) -> Any:
@@ -131,11 +83,6 @@ def transient_table(frame: Described, difference: Difference, sources: NDArray[A
         "exptime": facts["exptime"],
     }
     return make_table(layout, values, frame.image.unit, meta)
-
-
-def _fact_cards(frame: Described) -> dict[str, Any]:
-    facts = facts_of(frame).items()
-    return {key.replace("_", "-").upper(): value for key, value in facts if value is not None}
 
 
 def _sky(wcs: WCS | None, places: NDArray[Any]) -> dict[str, NDArray[np.float64]]:

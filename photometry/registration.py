@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from scipy.stats import poisson
+from scipy.special import pdtrc
 
 from photometry.errors import TemplateMismatchError
 
@@ -184,7 +184,8 @@ def _best_start(science: Array, template: Array, shape: tuple[int, int], templat
             distance, which = tree.query(moved, distance_upper_bound=COARSE_PIXELS)
             agree = len(set(which[np.isfinite(distance)].tolist()))
             expected = len(moved) * density * np.pi * COARSE_PIXELS**2
-            surprise = -float(poisson.logsf(agree - 1 - chosen_by, expected)) if agree > 2 else 0.0
+            chance = float(pdtrc(agree - 1 - chosen_by, expected)) if agree > 2 else 1.0  # of as many or more by accident
+            surprise = -np.log(max(chance, np.finfo(float).tiny))
             if surprise > best[0]:
                 best, matrix = (surprise, agree), candidate
             if agree > max(0.5 * len(moved), 10):

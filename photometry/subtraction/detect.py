@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from photometry.mask import BAD_BITS
 from photometry.subtraction.difference import Difference
+from photometry.subtraction.fourier import convolved
 from photometry.subtraction.settings import SubtractionSettings
 from photometry.subtraction.significance import noise_filter
 
@@ -258,8 +259,8 @@ def _hit(difference: Difference, place: tuple[int, int], size: int) -> Array:
     out[size // 2, size // 2] = 1.0
     if kernel is None:
         return out
-    spread = signal.fftconvolve(out, kernel / kernel.sum(), mode="same")
-    return np.asarray(spread)
+    edge = kernel.shape[0] // 2
+    return convolved(out, kernel / kernel.sum())[edge : edge + size, edge : edge + size]
 
 
 def _sharper(data: Array, variance: Array, usable: NDArray[np.bool_], psf: Array, hit: Array) -> bool:

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
 from scipy.spatial import cKDTree
 
 from photometry.errors import SubtractionFailedError, TemplateMismatchError
@@ -24,6 +23,7 @@ from photometry.subtraction.apply import apply_kernel
 from photometry.subtraction.basis import make_basis
 from photometry.subtraction.cores import fit_cores
 from photometry.subtraction.difference import Difference
+from photometry.subtraction.fourier import convolved
 from photometry.subtraction.planes import Planes
 from photometry.subtraction.plate import Plate
 from photometry.subtraction.roles import choose, gaussian
@@ -181,7 +181,7 @@ def _order(needed: tuple[int, ...], stamps: int) -> int:
 
 def _broadened(psf: PsfModel, kernel: NDArray[np.float64]) -> PsfModel:
     """The PSF after a convolution, its stamps grown by the kernel's."""
-    planes = np.stack([signal.fftconvolve(plane, kernel) for plane in psf.planes])
+    planes = np.stack([convolved(plane, kernel) for plane in psf.planes])
     half = min(planes.shape[-1] // 2, 20)
     cut = slice(planes.shape[-1] // 2 - half, planes.shape[-1] // 2 + half + 1)
     return replace(psf, planes=np.ascontiguousarray(planes[:, cut, cut]))

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from photometry import cards, defects
@@ -20,6 +19,9 @@ from photometry.mask import Bit
 from photometry.subtraction.raw import Bits, Known, Raw
 from photometry.subtraction.sides import Exposure
 from photometry.subtraction.survey import survey
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
 SAMPLED_ROWS = 200
 ROWS = 512  # read at a time where every pixel must be looked at
@@ -46,7 +48,7 @@ class Opened:
     exposure: Exposure
     image: Raw
     header: fits.Header
-    wcs: WCS | None
+    wcs: "WCS | None"
     path: str
     notes: tuple[str, ...]
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
 
 from photometry.loops.band import halve
 from photometry.mask import BAD_BITS
 from photometry.psf import PsfModel
 from photometry.subtraction.direct import convolve_rows
+from photometry.subtraction.fourier import convolved
 from photometry.subtraction.raw import Plane
 from photometry.subtraction.solve import Kernel, frame_uv
 from photometry.subtraction.sweep import Swept, block_side, doubled, squared
@@ -112,8 +112,8 @@ def noise_filter(optics: Optics, kernel: Kernel | None, x: float, y: float) -> S
     """
     reverse = optics.psf.at(x, y)[::-1, ::-1]
     if kernel is not None:
-        return np.asarray(signal.fftconvolve(reverse, optics.kernel_at(x, y) / kernel.kernel_sum))
-    return np.asarray(reverse if optics.wide is None else signal.fftconvolve(reverse, optics.wide))
+        return convolved(reverse, optics.kernel_at(x, y) / kernel.kernel_sum)
+    return reverse if optics.wide is None else convolved(reverse, optics.wide)
 
 
 def _filters(optics: Optics, kernel: Kernel | None) -> Kernels:

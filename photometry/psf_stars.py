@@ -25,7 +25,7 @@ CELLS = 8  # along each side, over which the stars are spread
 TRIED = 8  # stars tried for each that is taken
 ALBUM_HALF = 18  # pixels: the largest stamp and what a refined place may be off
 NEAR = (0, -1, 1, -2, 2)
-SEEING_STARS, SEEING_TRIED = 100, 200
+SEEING_STARS, SEEING_TRIED = 50, 100
 
 
 class View(Protocol):

@@ -83,19 +83,20 @@ def toeplitz_filters(basis: Basis, size: int) -> NDArray[np.float32]:
 def basis_images(
     basis: Basis, windows: NDArray[np.float32], matrices: NDArray[np.float32], threads: Executor
 ) -> NDArray[np.float32]:
-    """(stamps, n, size, size): each window (stamps, size + 2 half, size + 2 half) convolved with each kernel."""
+    """(stamps, n + 1, size, size): each window (stamps, size + 2 half, size + 2 half) convolved with each kernel, and 1."""
     size = matrices.shape[1]
     f, wide = len(basis.filters), size + 2 * basis.half
-    out = np.empty((len(windows), len(basis.pairs), size, size), np.float32)
+    out = np.ones((len(windows), len(basis.pairs) + 1, size, size), np.float32)
     norms, zero = (part.astype(np.float32)[:, None, None] for part in (basis.norms, basis.zero))
+    along_x = [(fx, np.flatnonzero(basis.pairs[:, 1] == fx)) for fx in np.unique(basis.pairs[:, 1])]
 
     def fill(s: int) -> None:
         along_y = (matrices.reshape(-1, wide) @ windows[s]).reshape(f, size, wide)
-        for fx in np.unique(basis.pairs[:, 1]):
-            mine = np.flatnonzero(basis.pairs[:, 1] == fx)
-            out[s, mine] = along_y[basis.pairs[mine, 0]] @ matrices[fx].T
-        out[s] *= norms
-        out[s, 1:] -= zero[1:] * out[s, 0]
+        for fx, mine in along_x:
+            rows = along_y[basis.pairs[mine, 0]].reshape(-1, wide)
+            out[s, mine] = (rows @ matrices[fx].T).reshape(-1, size, size)
+        out[s, :-1] *= norms
+        out[s, 1:-1] -= zero[1:] * out[s, 0]
 
     for _ in threads.map(fill, range(len(windows))):
         pass

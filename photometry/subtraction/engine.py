@@ -162,7 +162,7 @@ def _matched(
     sky_order = min(settings.background_order, _order(STAMPS_FOR_SKY, len(stamps.star)))
     complaints = []
     for order in range(min(_order(STARS_FOR_ORDER, stars), settings.max_kernel_order), -1, -1):
-        kernel = fit(stamps, basis, order, sky_order, noise)
+        kernel = fit(stamps, basis, order, sky_order, noise, threads)
         complaint = _unbelievable(kernel)
         if complaint is None:
             difference = apply_kernel(task, kernel, transform, planes, threads)

@@ -104,7 +104,7 @@ def cut(pair: Pair, stars: Stars, basis: Basis, threads: Executor) -> Stamps:
     ny, nx = pair.shape
     return Stamps(
         target=np.stack([look.target for look in looks]).astype(float),
-        basis=basis_images(basis, wide, toeplitz_filters(basis, 2 * pair.stamp_half + 1), threads),
+        columns=basis_images(basis, wide, toeplitz_filters(basis, 2 * pair.stamp_half + 1), threads),
         good=np.stack([look.good for look in looks]),
         star=np.arange(len(looks)) < count,
         u=2 * x / (nx - 1) - 1,
@@ -181,4 +181,6 @@ def _is_open(look: _Look) -> bool:
 def _no_stamps(pair: Pair, basis: Basis) -> Stamps:
     n, none = 2 * pair.stamp_half + 1, np.zeros(0)
     empty = np.zeros((0, n, n))
-    return Stamps(empty, np.zeros((0, len(basis.kernels), n, n), np.float32), empty > 0, none > 0, none, none, none, none)
+    return Stamps(
+        empty, np.zeros((0, len(basis.kernels) + 1, n, n), np.float32), empty > 0, none > 0, none, none, none, none
+    )

@@ -55,9 +55,11 @@ def unattenuated(matrix: Array, noise: Array) -> Array:
     jitter = 1e-12 * np.trace(matrix) / len(matrix)
     lower = np.linalg.cholesky(matrix + jitter * np.eye(len(matrix)))
     left = linalg.solve_triangular(lower, noise, lower=True)
-    share, directions = np.linalg.eigh(linalg.solve_triangular(lower, left.T, lower=True))
+    shares = linalg.solve_triangular(lower, left.T, lower=True)
+    # most directions lose all that noise gave them; only those beyond the limit, which are few, must be known one by one
+    share, directions = linalg.eigh(shares, driver="evr", subset_by_value=(NOISE_SHARE, np.inf))
     turned = lower @ directions
-    return np.asarray((turned * (1 - np.clip(share, 0, NOISE_SHARE))) @ turned.T)
+    return np.asarray(matrix - noise + (turned * (share - NOISE_SHARE)) @ turned.T)
 
 
 def ridge(matrix: Array, vector: Array, total: float, pixels: float, layout: Layout, floor: float) -> Array:

@@ -4,6 +4,7 @@ Each stamp keeps its weighted fp64 Gram matrix, so that clipping stamps and solv
 come from a smooth model, never from the noisy pixel; pixels where something varies are weighted down to nothing.
 """
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,19 +24,22 @@ STAMP_SHARE = 0.02  # of a star's light that may be left before it counts as unl
 FEWEST_TO_CLIP = 10  # stamps of a kind; of fewer, the odd one is often the brightest, which knows best
 STAMP_CLIP = 4.0  # robust sigmas of the stamps' chi2
 REFITS = 5
+STAMP_ROUNDS = 4  # of taking out stamps that are unlike the others, in each refit
+FIRST_ORDER = 1  # at most, of the kernel that the first fit looks for
 SETTLED_SHARE = 0.002  # of the pixels: when a refit changes fewer, the fit has settled
 RIDGE_FLOOR = 0.05  # of what the source's noise would add
 
 
 @dataclass(frozen=True)
 class Stamps:
-    """What is fitted.  target (s, n, n), basis (s, b, n, n) float32, good (s, n, n), star (s,) bool; u, v (s,): middles.
+    """What is fitted.  target (s, n, n), good (s, n, n), star (s,) bool; u, v (s,): middles.
 
+    columns (s, b + 1, n, n) float32: the source convolved with each basis kernel, and the constant 1, which is the sky's.
     target_sky, source_sky (s,): the blank sky's variance of each frame there.  Fluxes in each frame's own unit.
     """
 
     target: Array
-    basis: Single
+    columns: Single
     good: NDArray[np.bool_]
     star: NDArray[np.bool_]
     u: Array
@@ -94,24 +98,20 @@ def frame_uv(shape: tuple[int, int], x: NDArray[np.generic], y: NDArray[np.gener
     return 2 * np.asarray(x, float) / max(nx - 1, 1) - 1, 2 * np.asarray(y, float) / max(ny - 1, 1) - 1
 
 
-def _columns(stamps: Stamps) -> Single:
-    """(s, b + 1, pixels): the basis images and the sky's."""
-    s, b = stamps.basis.shape[:2]
-    out = np.ones((s, b + 1, stamps.target[0].size), np.float32)
-    out[:, :b] = stamps.basis.reshape(s, b, -1)
-    return out
-
-
-def _grams(columns: Single, target: Array, weights: Array) -> tuple[Array, Array, Array]:
+def _grams(columns: Single, target: Array, weights: Array, threads: Executor) -> tuple[Array, Array, Array]:
     """Weighted (s, b + 1, b + 1), (s, b + 1), (s,): columns by columns, columns by target, target by target."""
     s = len(columns)
     gram = np.empty((s, columns.shape[1], columns.shape[1]))
     right = np.empty((s, columns.shape[1]))
-    for i in range(s):
+
+    def fill(i: int) -> None:
         plain = columns[i].astype(float)
         weighted = plain * weights[i]
-        gram[i] = weighted @ plain.T
-        right[i] = weighted @ target[i]
+        np.matmul(weighted, plain.T, out=gram[i])
+        np.matmul(weighted, target[i], out=right[i])
+
+    for _ in threads.map(fill, range(s)):
+        pass
     return gram, right, (weights * target**2).sum(axis=1)
 
 
@@ -143,39 +143,34 @@ def _variances(stamps: Stamps, light: Array, scale: float, noise: Noise) -> tupl
     return own, through
 
 
-def fit(stamps: Stamps, basis: Basis, order: int, background_order: int, noise: Noise) -> Kernel:
+def fit(stamps: Stamps, basis: Basis, order: int, background_order: int, noise: Noise, threads: Executor) -> Kernel:
     """The kernel and sky that take the source to the target over all stamps; see the module's promise."""
     shape = stamps.target.shape
-    columns = _columns(stamps)
+    columns = stamps.columns.reshape(*stamps.columns.shape[:2], -1)
     target = stamps.target.reshape(shape[0], -1)
     good = stamps.good.reshape(shape[0], -1)
-    layout = layout_of(stamps.basis.shape[1], order, background_order)
-    phi = np.stack([stamps.u**a * stamps.v**b for a, b in layout.powers], axis=1)
     scale = _first_scale(columns[:, 0], target, good & stamps.star[:, None])
-    light, sky = scale * columns[:, 0].astype(float), np.zeros(target.shape)
+    light = scale * columns[:, 0].astype(float)
     sharpness = float((basis.kernels[0] ** 2).sum())
-    clean, keep = good, np.ones(shape[0], bool)
-    answer, chi2 = np.zeros(len(layout.n)), np.ones(shape[0])
+    clean, keep, chi2 = good, np.ones(shape[0], bool), np.ones(shape[0])
     for step in range(REFITS):
+        # at first only what varies is looked for, and a lower order shows that
+        layout = layout_of(len(basis.kernels), order if step else min(order, FIRST_ORDER), background_order)
+        phi = np.stack([stamps.u**a * stamps.v**b for a, b in layout.powers], axis=1)
         own, through = _variances(stamps, light, scale, noise)
         weights = np.where(clean, 1 / (own * noise.target_share() + through * sharpness), 0)
-        gram, right, square = _grams(columns, target, weights)
-        alone = _noise_grams(stamps, basis, light, weights, scale, noise)
-        for _ in range(4):
-            matrix, vector = assemble(gram[keep], right[keep], phi[keep], layout)
-            matrix = unattenuated(matrix, assemble(alone[keep], right[keep], phi[keep], layout)[0])
-            pixels = float(clean[keep].sum())
-            floor = RIDGE_FLOOR * float(np.trace(alone[keep].sum(axis=0))) / len(basis.kernels)
-            answer = ridge(matrix, vector, float(square[keep].sum()), pixels, layout, floor)
+        sums = _Sums(*_grams(columns, target, weights, threads), _noise_grams(stamps, basis, light, weights, scale, noise))
+        count = np.maximum(clean.sum(axis=1), 1)
+        for _ in range(STAMP_ROUNDS if step else 1):
+            answer = sums.solve(keep, phi, layout, float(clean[keep].sum()))
             light, sky = _predict(columns, phi, layout, answer)
-            count = np.maximum(clean.sum(axis=1), 1)
             chi2 = (weights * (target - light - sky) ** 2).sum(axis=1) / count
             allowed = (weights * (STAMP_SHARE * light) ** 2).sum(axis=1) / count
             fine = _unclipped(chi2 - allowed, stamps.star, clean, step)
             if (fine == keep).all():
                 break
             keep = fine
-        kernels = _planes(basis, layout, answer, stamps.basis.shape[1])
+        kernels = _planes(basis, layout, answer)
         scale = float(kernels[0].sum())
         sharpness = float((kernels[0] ** 2).sum()) / max(scale**2, 1e-30)
         before = clean
@@ -183,6 +178,24 @@ def fit(stamps: Stamps, basis: Basis, order: int, background_order: int, noise: 
         if step and (before != clean).mean() < SETTLED_SHARE:
             break
     return _result(basis, layout, answer, stamps, keep, chi2, order)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Of each stamp: gram (s, b + 1, b + 1), right (s, b + 1), square (s,), and what noise alone adds to the gram."""
+
+    gram: Array
+    right: Array
+    square: Array
+    alone: Array
+
+    def solve(self, keep: NDArray[np.bool_], phi: Array, layout: Layout, pixels: float) -> Array:
+        """The unknowns from the stamps that are kept, which have so many pixels."""
+        right = self.right[keep]
+        matrix, vector = assemble(self.gram[keep], right, phi[keep], layout)
+        matrix = unattenuated(matrix, assemble(self.alone[keep], right, phi[keep], layout)[0])
+        floor = RIDGE_FLOOR * float(np.trace(self.alone[keep].sum(axis=0))) / (right.shape[1] - 1)
+        return ridge(matrix, vector, float(self.square[keep].sum()), pixels, layout, floor)
 
 
 def _first_scale(lead: Single, target: Array, good: NDArray[np.bool_]) -> float:
@@ -221,8 +234,8 @@ def _varying(resid: Array, light: Array, own: Array, through: Array, noise: Nois
     return np.asarray(grown).reshape(len(resid), -1)
 
 
-def _planes(basis: Basis, layout: Layout, answer: Array, bases: int) -> Array:
-    spread = np.zeros((bases + 1, len(layout.powers)))
+def _planes(basis: Basis, layout: Layout, answer: Array) -> Array:
+    spread = np.zeros((len(basis.kernels) + 1, len(layout.powers)))
     spread[layout.n, layout.j] = answer
     return np.tensordot(spread[:-1].T, basis.kernels, axes=1)
 
@@ -236,9 +249,8 @@ def _result(
     chi2: Array,
     order: int,
 ) -> Kernel:
-    bases = stamps.basis.shape[1]
-    planes = _planes(basis, layout, answer, bases)
-    spread = np.zeros((bases + 1, len(layout.powers)))
+    planes = _planes(basis, layout, answer)
+    spread = np.zeros((len(basis.kernels) + 1, len(layout.powers)))
     spread[layout.n, layout.j] = answer
     used = np.array([a + b <= order for a, b in layout.powers])
     star = stamps.star & keep

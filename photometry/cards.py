@@ -81,6 +81,12 @@ def text(header: Cards, name: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
+def whole(header: Cards, name: str) -> int | None:
+    """The card's whole number; None where there is none."""
+    value = _value(header, name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def provenance(header: "Header") -> dict[str, str | float | int]:
     """The PROVENANCE_CARDS that the header holds, as one card can hold them."""
     return _plain(header, PROVENANCE_CARDS)

@@ -13,10 +13,11 @@ from photometry.errors import BadFrameError
 from photometry.file_plane import FilePlane
 from photometry.fits_bytes import open_regular
 from photometry.fits_guard import Cards, find_raw, image_shape, integer, require_size, string
-from photometry.fits_pixels import inherit, read_pixels
+from photometry.fits_pixels import read_header, read_pixels
 from photometry.fits_sums import ones_sum
 
 _DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+_MOST = 1e30  # of a scale or a zero point, whose counts are to be float32
 _ROWS = 512  # read at a time for a checksum
 
 
@@ -47,12 +48,10 @@ def open_pixels(path: str | bytes | os.PathLike[str], max_megapixels: float) -> 
             return
         shape = require_size(image_shape(hdu.cards), max_megapixels)
         plane = FilePlane(file.fileno(), hdu.offset, shape, np.dtype(_DTYPES[integer(hdu.cards, "BITPIX")]))
-        header = fits.Header.fromstring(hdu.header)
+        header = read_header(hdu.header, raw.primary)
         notes = ["the file holds more images: only the first is processed"] if raw.more_images else []
         if "DATASUM" in hdu.cards and _sum(plane) != _number(string(hdu.cards, "DATASUM")):
             notes.append("CHECKSUM or DATASUM does not fit: the file was changed after it was written")
-        if raw.primary is not None:
-            inherit(header, fits.Header.fromstring(raw.primary))
         blank = integer(hdu.cards, "BLANK") if "BLANK" in hdu.cards and plane.dtype.kind != "f" else None
         yield Pixels(plane, _real(hdu.cards, "BSCALE", 1.0), _real(hdu.cards, "BZERO", 0.0), blank, header, notes)
 
@@ -64,8 +63,8 @@ def _real(cards: Cards, name: str, default: float) -> float:
         value = default if words is None else float(words.upper().replace("D", "E"))
     except ValueError:
         value = np.nan
-    if not np.isfinite(value):
-        raise BadFrameError(f"not valid FITS: {name} says {ascii(words)[:30]}, a number is needed")
+    if not abs(value) < _MOST:
+        raise BadFrameError(f"not valid FITS: {name} says {ascii(words)[:30]}, a number below {_MOST:.0e} is needed")
     return value
 
 

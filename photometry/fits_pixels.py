@@ -1,8 +1,10 @@
 """Pixels and header of the first image of a FITS file: the one place where astropy parses foreign bytes."""
 
+import contextlib
 import io
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -44,18 +46,11 @@ def _decode(raw: RawImage, max_megapixels: float) -> tuple[NDArray[Any], fits.He
     notes = ["the file holds more images: only the first is processed"] if raw.more_images else []
     start = b"" if hdu.header.startswith(b"SIMPLE") else _EMPTY_PRIMARY
     content = b"".join((start, hdu.header, hdu.data, bytes(-len(hdu.data) % BLOCK)))
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            with fits.open(io.BytesIO(content), memmap=False, checksum=True) as hdus:
-                values, header = _read(hdus[-1], shape)
-            if raw.primary is not None:
-                inherit(header, fits.Header.fromstring(raw.primary))
-    except (MemoryError, PhotometryError):
-        raise
-    except Exception as error:  # astropy meets hostile bytes, in memory only, with types of its own, private ones too
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise BadFrameError(f"damaged FITS: {reason}") from error
+    with _foreign(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with fits.open(io.BytesIO(content), memmap=False, checksum=True) as hdus:
+            values, header = _read(hdus[-1], shape)
+        _inherit(header, raw.primary)
     if any("hecksum" in str(warning.message) for warning in caught):
         notes.append("CHECKSUM or DATASUM does not fit: the file was changed after it was written")
     if values.dtype.kind not in "iuf":
@@ -71,8 +66,29 @@ def _read(hdu: Any, shape: tuple[int, int]) -> tuple[NDArray[Any], fits.Header]:
     return np.asarray(hdu.data).reshape(shape), hdu.header.copy()
 
 
-def inherit(header: fits.Header, primary: fits.Header) -> None:
+def read_header(own: bytes, primary: bytes | None) -> fits.Header:
+    """An image's header, and the primary one's cards where that is silent.  BadFrameError where they make no sense."""
+    with _foreign(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header = fits.Header.fromstring(own)
+        _inherit(header, primary)
+    return header
+
+
+def _inherit(header: fits.Header, primary: bytes | None) -> None:
     """The primary header speaks where the extension's is silent."""
-    for card in primary.cards:
+    for card in fits.Header.fromstring(primary or b"").cards:
         if card.keyword not in _STRUCTURE and card.keyword not in header:
             header.append(card)
+
+
+@contextlib.contextmanager
+def _foreign() -> Iterator[None]:
+    """Where astropy meets hostile bytes, in memory only: it raises what it likes, types of its own, private ones too."""
+    try:
+        yield
+    except (MemoryError, PhotometryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise BadFrameError(f"damaged FITS: {reason}") from error

@@ -174,8 +174,8 @@ def _outside(header: fits.Header, shape: tuple[int, int], notes: list[str]) -> K
 
 def _mask(path: Path, pixels: Pixels, limits: FrameLimits, stack: contextlib.ExitStack) -> Known:
     values, header = _companion(path, pixels, limits, stack)
-    chosen = header.get("BADBITS")
-    if isinstance(chosen, int) and values.dtype.kind in "iu":
+    chosen = cards.whole(header, "BADBITS")
+    if chosen is not None and values.dtype.kind in "iu":
         return lambda rows, columns: ((values[rows, columns] & chosen) != 0) * np.uint8(Bit.BAD)
     return lambda rows, columns: (values[rows, columns] != 0) * np.uint8(Bit.BAD)
 

@@ -19,6 +19,8 @@ Single = NDArray[np.float32]
 
 PIXEL_CLIP_SIGMA = 5.0
 PIXEL_CLIP_SHARE = 0.02  # of the local flux
+CORE_SHARE = 0.1  # of a stamp's brightest pixel: where its light is
+USUAL = 1.5  # times what most stamps are off by is still usual
 PIXEL_GROW = 5  # pixels
 STAMP_SHARE = 0.02  # of a star's light that may be left before it counts as unlike the others
 FEWEST_TO_CLIP = 10  # stamps of a kind; of fewer, the odd one is often the brightest, which knows best
@@ -228,10 +230,24 @@ def _varying(resid: Array, light: Array, own: Array, through: Array, noise: Nois
     wide = (0, s / np.sqrt(2), s / np.sqrt(2))
     sigma = np.sqrt(ndimage.gaussian_filter(smoothed.reshape(resid.shape), wide) / (4 * np.pi))
     level = ndimage.gaussian_filter(np.maximum(light, 0), (0, s, s), mode="constant")
-    hit = np.abs(smooth) > PIXEL_CLIP_SIGMA * sigma + PIXEL_CLIP_SHARE * level
+    excess = np.abs(smooth) - PIXEL_CLIP_SIGMA * sigma
+    hit = excess > _common_share(excess, level, sigma) * level
     disc = np.hypot(*np.mgrid[-PIXEL_GROW : PIXEL_GROW + 1, -PIXEL_GROW : PIXEL_GROW + 1]) <= PIXEL_GROW
     grown = ndimage.binary_dilation(hit, structure=disc[None]) if hit.any() else hit
     return np.asarray(grown).reshape(len(resid), -1)
+
+
+def _common_share(excess: Array, level: Array, sigma: Array) -> float:
+    """The share of the light by which a pixel may be off: what the fit is off by in most of the bright stamps, at least.
+
+    While the fit is poor, only what is worse than usual varies; a star is the more precious the brighter it is.
+    """
+    core = level > CORE_SHARE * level.max(axis=(1, 2), keepdims=True)
+    bright = core.any(axis=(1, 2)) & ((level / sigma).max(axis=(1, 2)) > 1 / PIXEL_CLIP_SHARE)
+    if not bright.any():
+        return PIXEL_CLIP_SHARE
+    off = np.where(core, excess / np.maximum(level, 1e-30), 0).max(axis=(1, 2))[bright]
+    return max(PIXEL_CLIP_SHARE, USUAL * float(np.median(off)))
 
 
 def _planes(basis: Basis, layout: Layout, answer: Array) -> Array:

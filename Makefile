@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NIGHT ?= build/night
 
-.PHONY: help setup run test lint unit simulate bench mutants soak bench-protection bench-subtract clean
+.PHONY: help setup run test lint unit simulate bench mutants soak bench-protection bench-subtract bench-subtract-gpu clean
 
 help:             ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 24
@@ -53,6 +53,9 @@ bench-protection: setup  ## the same with small n
 
 bench-subtract: setup  ## how fast and how clean the subtraction is, beside HOTPANTS and an oracle; an hour
 	$(BIN)/python -m bench.subtract
+
+bench-subtract-gpu: setup  ## what the GPU path takes, where there is a GPU and `.venv/bin/pip install pycuda` was done
+	$(BIN)/python -m bench.subtract_gpu
 
 lint: setup       ## ruff and mypy
 	$(BIN)/ruff check .

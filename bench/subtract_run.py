@@ -37,7 +37,7 @@ for _ in range(times):
     out.mkdir()
     began = time.monotonic()
     frames = [Given(path, NoiseOverrides()) for path in (science, template)]
-    subtract_pair(*frames, out, Settings(), sys.argv[5].split(","))
+    subtract_pair(*frames, out, Settings(gpu=sys.argv[6]), sys.argv[5].split(","))
     seconds.append(time.monotonic() - began)
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:"))
 print(json.dumps({"seconds": seconds, "peak_kilobytes": int(peak)}))
@@ -63,16 +63,16 @@ class Warm:
     peak_bytes: int
 
 
-def cold(place: Path, out: Path, *, with_masks: bool, planes: str = "DIFF,VAR,MASK,SCORE") -> Run:
+def cold(place: Path, out: Path, *, with_masks: bool, planes: str = "DIFF,VAR,MASK,SCORE", gpu: str = "off") -> Run:
     """One command on a pair."""
     program = Path(sys.executable).with_name("ast3-photometry")
-    more = ["--planes", planes, *(masks(place) if with_masks else [])]
+    more = ["--planes", planes, "--gpu", gpu, *(masks(place) if with_masks else [])]
     return run([program, "subtract", place / "sci.fits", place / "ref.fits", "--out", out, *more], out)
 
 
-def warm(place: Path, out: Path, times: int) -> Warm | str:
+def warm(place: Path, out: Path, times: int, gpu: str = "off") -> Warm | str:
     """The library call in a process that stays, so many times after a first one; or why there is none."""
-    words = [sys.executable, "-P", "-c", _WARM, place / "sci.fits", place / "ref.fits", out, times + 1, THREE_PLANES]
+    words = [sys.executable, "-P", "-c", _WARM, place / "sci.fits", place / "ref.fits", out, times + 1, THREE_PLANES, gpu]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
     shutil.rmtree(out, ignore_errors=True)
     if done.returncode:

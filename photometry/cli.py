@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from photometry.errors import BadFrameError, BadInputError, EnvironmentFailedError, PhotometryError
-from photometry.settings import PLANES, Settings
+from photometry.settings import GPU, PLANES, Settings
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -86,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         "--planes", type=_planes, metavar="A,B", default=PLANES,
         help=f"which of {','.join(PLANES)} to write (default: all); DIFF, MASK and PSF always, sources with VAR and SCORE",
     )  # fmt: skip
+    command.add_argument(
+        "--gpu", choices=GPU, default="auto", help="auto: on a GPU where one works; require: or not at all; off: on the CPU"
+    )
 
     command = _command(commands, "lightcurve", _lightcurve, "forced photometry of one place on published differences")
     command.add_argument("products", metavar="PRODUCTS", type=Path, nargs="+", help="folders that hold difference.fits")
@@ -157,7 +160,8 @@ def _subtract(arguments: argparse.Namespace) -> dict[str, Any]:
     other = NoiseOverrides(arguments.template_gain, arguments.template_read_noise, arguments.template_saturation)
     science = Given(arguments.science, noise, arguments.science_mask, arguments.science_variance)
     template = Given(arguments.template, other, arguments.template_mask, arguments.template_variance)
-    return _into(arguments.out, lambda out: subtract_pair(science, template, out, Settings(), arguments.planes))
+    settings = Settings(gpu=arguments.gpu)
+    return _into(arguments.out, lambda out: subtract_pair(science, template, out, settings, arguments.planes))
 
 
 def _lightcurve(arguments: argparse.Namespace) -> dict[str, Any]:

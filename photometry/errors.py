@@ -37,6 +37,14 @@ class EnvironmentFailedError(PhotometryError):
     blame: ClassVar[Blame] = "environment"
 
 
+class GpuUnavailableError(EnvironmentFailedError):
+    """There is no GPU that works: no device, no driver, no compiler, out of device memory, or it failed or is silent."""
+
+
+class GpuAbsentError(GpuUnavailableError):
+    """PyCUDA is not installed: this node is not set up for a GPU."""
+
+
 class BadInputError(PhotometryError):
     """The call is wrong: an option, a path, a setting."""
 

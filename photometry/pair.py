@@ -28,8 +28,9 @@ def subtract_pair(
     """Write difference.fits with `planes` (DIFF, MASK and PSF always) and, with VAR and SCORE, sources.ecsv; figures.
 
     BadFrameError, TemplateMismatchError: the input.  SubtractionFailedError: no difference passed its self-check.
+    GpuUnavailableError: settings.gpu is `require`, and none works.
     """
-    options = SubtractionSettings(threshold=settings.transient_threshold)
+    options = SubtractionSettings(threshold=settings.transient_threshold, gpu=settings.gpu)
     limits = FrameLimits(settings.max_megapixels, settings.max_masked_fraction)
     with (
         start_threads() as threads,
@@ -51,6 +52,7 @@ def subtract_pair(
             _write_sources(out / SOURCES, mine, difference, sources, template.path.name)
         file.finish(difference, difference_cards(mine, difference, template.path.name), threads)
     notes = [f"science: {note}" for note in mine.notes] + [f"template: {note}" for note in other.notes]
+    notes += difference.notes
     told: dict[str, Any] = plain({"figures": figures, "notes": notes})
     return told
 

@@ -104,7 +104,8 @@ def process(
 
     `kept_templates` is a folder in which measured templates are kept for the next frame; None: nothing is kept.
 
-    BadFrameError, TemplateMismatchError: the frame's fault.  EnvironmentFailedError: no template where one is named, memory.
+    BadFrameError, TemplateMismatchError: the frame's fault.  EnvironmentFailedError: no template where one is named, memory,
+    no GPU where one is required.
     """
     report = Report(template=template_path.name if template_path else None)
     work = _Work(frame_path, out, template_path, kept_templates, settings, report)
@@ -186,7 +187,7 @@ def _subtract(work: _Work) -> Figures | None:
         return None
     assert work.science is not None
     science, template = work.science, work.template
-    settings = SubtractionSettings(threshold=work.settings.transient_threshold)
+    settings = SubtractionSettings(threshold=work.settings.transient_threshold, gpu=work.settings.gpu)
     try:
         work.difference = subtract(science.image, template.image, science.stars, template.stars, settings)
     except TemplateMismatchError as error:
@@ -198,6 +199,7 @@ def _subtract(work: _Work) -> Figures | None:
         work.report.notes.append(f"not subtracted: {error}")
         return None
     work.report.subtracted = True
+    work.report.notes += work.difference.notes
     return {**work.difference.figures, "flux_scale": float(work.difference.kernel_sum)}
 
 

@@ -6,11 +6,13 @@ one line that names the key, what was found and what is allowed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from photometry.errors import BadInputError
 
 PLANES = ("DIFF", "VAR", "MASK", "SCORE", "PSF")
+Gpu = Literal["auto", "require", "off"]
+GPU: tuple[Gpu, ...] = get_args(Gpu)
 
 # name -> (type, smallest, largest, may be null); limits are inclusive
 _NUMBERS: dict[str, tuple[type, float, float, bool]] = {
@@ -43,6 +45,7 @@ class Settings:
     transient_threshold        of |SCORE| on the difference
     difference_planes          which of DIFF, VAR, MASK, SCORE, PSF go into difference.fits
     preview_pixels             longer side of preview.png
+    gpu                        auto: subtract on a GPU where one works; require: or not at all; off: on the CPU
     """
 
     max_megapixels: float = 200.0
@@ -56,6 +59,7 @@ class Settings:
     transient_threshold: float = 5.5
     difference_planes: tuple[str, ...] = ("DIFF", "MASK", "PSF")
     preview_pixels: int = 512
+    gpu: Gpu = "auto"
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any]) -> "Settings":
@@ -71,6 +75,8 @@ class Settings:
                 checked[key] = _radii(key, value)
             elif key == "difference_planes":
                 checked[key] = _planes(key, value)
+            elif key == "gpu":
+                checked[key] = _gpu(key, value)
             else:
                 raise BadInputError(f"photometry.{key}: unknown key; known are {', '.join(known)}")
         return cls(**checked)
@@ -105,3 +111,10 @@ def _planes(key: str, value: Any) -> tuple[str, ...]:
     if not good or "DIFF" not in value or len(set(value)) != len(value):
         raise BadInputError(f"photometry.{key}: found {value!r}; allowed are DIFF and any of {', '.join(PLANES[1:])}")
     return tuple(plane for plane in PLANES if plane in value)
+
+
+def _gpu(key: str, value: Any) -> Gpu:
+    for word in GPU:
+        if value == word:
+            return word
+    raise BadInputError(f"photometry.{key}: found {value!r}; allowed is one of {', '.join(GPU)}")

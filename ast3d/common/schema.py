@@ -223,6 +223,14 @@ class Photometry(Group):
         tuple[str, ...], Setting(ListOf(OneOf(_PLANES), 1, 5, needs="DIFF"), "what difference.fits keeps")
     ] = ("DIFF", "MASK", "PSF")
     preview_pixels: Annotated[int, Setting(Number(64, 8192, whole=True), "the longer side of preview.png", "pixels")] = 512
+    gpu: Annotated[
+        str,
+        Setting(
+            OneOf(("auto", "require", "off")),
+            "auto: subtract on a GPU where one works, else on the CPU; require: on a GPU or not at all;"
+            " 'off', in quotes: on the CPU",
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True)

@@ -6,22 +6,29 @@ import numpy as np
 
 from photometry.mask import BAD_BITS
 from photometry.registration import Transform
+from photometry.settings import Gpu
 from photometry.subtraction.difference import Difference
 from photometry.subtraction.finish import flag_halos, flatten, look_for_sky
+from photometry.subtraction.gpu import choose
 from photometry.subtraction.planes import Planes
 from photometry.subtraction.raw import Plane
 from photometry.subtraction.sides import Task
 from photometry.subtraction.significance import Optics, Scorer, robust_width
 from photometry.subtraction.solve import Kernel
-from photometry.subtraction.sweep import Job, Swept, doubled, sweep
+from photometry.subtraction.sweep import Job, Swept, doubled
 
 CHECKED_BANDS = 8  # of rows for the self-check at least, where no score is wanted
 ROWS = 60  # that a thread looks at together
 EDGE_SIGMAS = 3.0  # widths of a kernel that may not reach beyond the frame
 
 
-def apply_kernel(task: Task, kernel: Kernel, transform: Transform, planes: Planes, threads: Executor) -> Difference:
-    """Difference, noise, mask and score with that kernel, on the science frame's flux scale, written to `planes`."""
+def apply_kernel(
+    task: Task, kernel: Kernel, transform: Transform, planes: Planes, threads: Executor, gpu: Gpu
+) -> Difference:
+    """Difference, noise, mask and score with that kernel, on the science frame's flux scale, written to `planes`.
+
+    GpuUnavailableError: a GPU is required and none works.
+    """
     job = Job(
         target=task.target.plate,
         source=task.source.plate,
@@ -30,7 +37,7 @@ def apply_kernel(task: Task, kernel: Kernel, transform: Transform, planes: Plane
         margins=(int(np.ceil(EDGE_SIGMAS * task.roles.broadening)), int(np.ceil(EDGE_SIGMAS * task.roles.sigma))),
         science_convolved=task.science_convolved,
     )
-    swept = sweep(job, planes, threads)
+    swept, on_gpu, note = choose.sweep(gpu, job, planes, threads)
     quiet = look_for_sky(swept, task.psf.fwhm, threads)
     flatten(swept, quiet.sky, threads)
     flag_halos(swept, kernel.planes.shape[-1] // 2, threads)
@@ -47,7 +54,8 @@ def apply_kernel(task: Task, kernel: Kernel, transform: Transform, planes: Plane
         swept=swept,
         gain=task.science.plate.gain,
         unit=task.science.plate.raw.unit,
-        figures={**figures, **_facts(task, kernel, transform)},
+        figures={**figures, **_facts(task, kernel, transform), "on_gpu": float(on_gpu)},
+        notes=() if note is None else (note,),
     )
 
 

@@ -26,7 +26,8 @@ class Difference:
     transform    science pixel -> template pixel
     optics       kernels and PSF by place;  swept  the planes as they were made
     gain         electrons per unit of the science frame;  unit  that unit
-    figures      numbers of the fit and its self-check
+    figures      numbers of the fit and its self-check; on_gpu: 1 where the GPU made it, else 0
+    notes        what an operator should know of how it was made
     """
 
     planes: Planes
@@ -40,6 +41,7 @@ class Difference:
     gain: float
     unit: str
     figures: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:

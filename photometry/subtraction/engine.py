@@ -1,7 +1,8 @@
 """Subtraction of a template: register, resample, measure both PSFs, match, subtract, flag, weigh.
 
 Guarantees: the difference is finite, on the science frame's grid and flux scale; its self-check is in `figures`.  Fails with
-TemplateMismatchError (frames that do not belong together) and SubtractionFailedError (no kernel that passes its checks).
+TemplateMismatchError (frames that do not belong together), SubtractionFailedError (no kernel that passes its checks) and
+GpuUnavailableError (one is required and none works).
 Alard & Lupton 1998, Alard 2000; the score after Zackay & Ofek 2017.
 """
 
@@ -165,7 +166,7 @@ def _matched(
         kernel = fit(stamps, basis, order, sky_order, noise, threads)
         complaint = _unbelievable(kernel)
         if complaint is None:
-            difference = apply_kernel(task, kernel, transform, planes, threads)
+            difference = apply_kernel(task, kernel, transform, planes, threads, settings.gpu)
             width = difference.figures["score_width"]
             if not np.isfinite(width) or WIDTH_LIMITS[0] <= width <= WIDTH_LIMITS[1]:
                 return difference

@@ -90,12 +90,17 @@ class Swept:
 
 def sweep(job: Job, planes: Planes, threads: Executor) -> Swept:
     """Every band once: difference and variance, if that is wanted, are written to `planes`."""
+    swept = empty(job, planes)
+    bright = threads.map(lambda y0: _band(swept, y0), range(0, swept.shape[0], ROWS))
+    return replace(swept, bright=np.concatenate(list(bright)))
+
+
+def empty(job: Job, planes: Planes) -> Swept:
+    """To be filled band by band."""
     ny, nx = job.target.shape
     half, quarter = ((ny + 1) // 2, (nx + 1) // 2), ((ny + 3) // 4, (nx + 3) // 4)
     light, through, variance = (np.empty(shape, np.float32) for shape in (half, quarter, quarter))
-    swept = Swept(job, planes, light, through, variance, np.zeros((0, 3), np.int64))
-    bright = threads.map(lambda y0: _band(swept, y0), range(0, ny, ROWS))
-    return replace(swept, bright=np.concatenate(list(bright)))
+    return Swept(job, planes, light, through, variance, np.zeros((0, 3), np.int64))
 
 
 def doubled(plane: NDArray[Any], y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
@@ -127,6 +132,12 @@ def kernels_of(kernel: Kernel, shape: tuple[int, int], y: float, side: int) -> N
     return np.ascontiguousarray(flat.reshape(len(u), *kernel.planes.shape[1:]))
 
 
+def squares_of(kernel: Kernel, shape: tuple[int, int], y0: int, y1: int) -> list[NDArray[np.float32]]:
+    """(blocks, h, h) each: the squared kernels of every NOISE_ROWS of rows."""
+    middles = [y + (NOISE_ROWS - 1) / 2 for y in range(y0, y1, NOISE_ROWS)]
+    return [squared(kernels_of(kernel, shape, y, block_side(shape))) for y in middles]
+
+
 def squared(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, h, h): the kernels (n, k, k) squared, for planes of 2 x 2 pixels, on which a variance is taken for constant."""
     r = kernels.shape[1] // 2
@@ -152,13 +163,20 @@ def _band(swept: Swept, y0: int) -> NDArray[np.int64]:
     rows = slice(y0 // 2, (y1 + 1) // 2)
     halve(matched, swept.light[rows])
     swept.light[rows] *= np.float32(abs(job.factor))
-    kernels = kernels_of(job.kernel, (ny, nx), (y0 + y1 - 1) / 2, side)
     _weigh(swept, (source, target), y0, y1)
     take_away(target.convolved(job.wide), matched, sky_of(job.kernel, (ny, nx), y0, y1), job.factor)
     swept.planes.data[y0:y1] = matched
+    return write_flags(swept, source, target, y0, y1)
+
+
+def write_flags(swept: Swept, source: Window, target: Window, y0: int, y1: int) -> NDArray[np.int64]:
+    """Flag rows whose other planes are filled; the bright places there, as `Swept.bright`."""
+    job, side = swept.job, block_side(swept.shape)
+    rows = slice(y0 // 2, (y1 + 1) // 2)
     sigma = np.sqrt(swept.sigma2(rows.start, rows.stop, 0, swept.light.shape[1]))
     here = np.asarray(sigma / abs(job.factor), np.float32)
-    bits = target.flags(None if job.wide is None else job.wide[None], nx, job.margins[0], here)
+    kernels = kernels_of(job.kernel, swept.shape, (y0 + y1 - 1) / 2, side)
+    bits = target.flags(None if job.wide is None else job.wide[None], swept.shape[1], job.margins[0], here)
     other = source.flags(kernels, side, job.margins[1], here)
     low, high = (other, bits) if job.science_convolved else (bits, other)
     flags = np.empty(low.shape, np.uint16)
@@ -176,9 +194,9 @@ def _weigh(swept: Swept, frames: tuple[Window, Window], y0: int, y1: int) -> Non
     first, last, across = y0 // 2, (y1 + 1) // 2, swept.light.shape[1]
     through = source.variance() * np.float32(job.factor**2)
     noise = np.empty((last - first, across), np.float32)
-    for top in range(0, len(noise), NOISE_ROWS // 2):
+    for i, squares in enumerate(squares_of(job.kernel, swept.shape, y0, y1)):
+        top = i * NOISE_ROWS // 2
         part = noise[top : top + NOISE_ROWS // 2]
-        squares = squared(kernels_of(job.kernel, swept.shape, y0 + 2 * top + (NOISE_ROWS - 1) / 2, side))
         convolve_rows(through[top : top + len(part) + squares.shape[-1] - 1], squares, side // 2, part)
     if job.wide is None:
         noise += swept.own(first, last, 0, across)
@@ -189,10 +207,8 @@ def _weigh(swept: Swept, frames: tuple[Window, Window], y0: int, y1: int) -> Non
     variance = swept.planes.variance
     if variance is not None:
         variance[y0:y1] = doubled(noise.astype(variance.dtype), 0, y1 - y0, 0, nx)
-    inner = through[even // 2 : even // 2 + len(noise), even // 2 : even // 2 + across] * np.float32(
-        job.kernel.kernel_sum**2
-    )
-    halve(inner, swept.through[coarse])
+    inside = through[even // 2 : even // 2 + len(noise), even // 2 : even // 2 + across]
+    halve(inside * np.float32(job.kernel.kernel_sum**2), swept.through[coarse])
 
 
 def _matched(job: Job, source: Window, y0: int, y1: int, side: int) -> Plane:

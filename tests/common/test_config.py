@@ -143,6 +143,11 @@ class TestLoad:
             ("worker: {backoff_seconds: 400}\n", 1, "worker.backoff_limit_seconds"),
             ("pipeline: {command: []}\n", 1, "pipeline.command: found []"),
             ("pipeline: {command: cp}\n", 1, "pipeline.command: found 'cp'"),
+            (
+                "photometry: {gpu: off}\n",
+                1,
+                "found off, allowed: a plain decimal number, true, false or null; in quotes if it is a word",
+            ),
             ("photometry: {difference_planes: [VAR]}\n", 1, "DIFF among them"),
             ("photometry: {difference_planes: [DIFF, DIFF]}\n", 1, "none twice"),
             ("photometry: {aperture_radii_pixels: [5, 3]}\n", 1, "rising"),

@@ -9,6 +9,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from photometry.cli import main
+from photometry.errors import GpuUnavailableError
+from photometry.subtraction.gpu import lend
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,7 @@ def test_a_full_disk_is_failed_work(frame, capsys):
         ["process", "f.fits"],
         ["lightcurve", "x", "--at", "1"],
         ["subtract", "a", "b", "--out", "c", "--gain", "-1"],
+        ["subtract", "a", "b", "--out", "c", "--gpu", "no"],
     ],
 )
 def test_a_wrong_call(argv, capsys):
@@ -172,6 +175,20 @@ def test_subtract_refuses_what_does_not_fit(subtracted, make_sky, tmp_path, caps
         "subtract", science, subtracted / "t.fits", "--science-mask", other, "--out", tmp_path / "o",
     )  # fmt: skip
     assert not (tmp_path / "o").exists()
+
+
+def test_subtract_without_a_gpu(subtracted, tmp_path, capsys, monkeypatch):
+    def none():
+        raise GpuUnavailableError("no device: the driver sees none")
+
+    monkeypatch.setattr(lend, "_driver", none)
+    argv = ["subtract", subtracted / "s.fits", subtracted / "t.fits", "--out", tmp_path / "out", "--json"]
+    fails(capsys, 1, "no device: the driver sees none", *argv, "--gpu", "require")
+    assert not list(tmp_path.iterdir())
+    assert main(list(map(str, argv))) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert "no GPU: no device: the driver sees none: subtracted on the CPU" in said["notes"]
+    assert said["figures"]["on_gpu"] == 0
 
 
 def test_lightcurve(subtracted, tmp_path, capsys):

@@ -13,11 +13,18 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from PIL import Image as Picture
 
-from photometry.errors import BadFrameError, EnvironmentFailedError, SubtractionFailedError, TemplateMismatchError
+from photometry.errors import (
+    BadFrameError,
+    EnvironmentFailedError,
+    GpuUnavailableError,
+    SubtractionFailedError,
+    TemplateMismatchError,
+)
 from photometry.lightcurve import light_curve
 from photometry.manifest import write_manifest
 from photometry.pipeline import process
 from photometry.settings import Settings
+from photometry.subtraction.gpu import lend
 
 SKY = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 124.6, "CRVAL2": 25.3, "CRPIX1": 160.0, "CRPIX2": 130.0,
        "CD1_1": -2.7e-4, "CD2_2": 2.7e-4, "CD1_2": 0.0, "CD2_1": 0.0}  # fmt: skip
@@ -229,6 +236,18 @@ def test_a_subtraction_that_fails_its_check_costs_only_itself(pair, tmp_path, mo
     monkeypatch.setattr("photometry.pipeline.subtract", fails)
     report = process(pair[0], tmp_path / "out", template_path=pair[1])
     assert "not subtracted: score width 9.9 in blank sky" in report.notes
+
+
+def test_without_a_gpu_the_frame_fails_only_where_one_is_required(pair, tmp_path, monkeypatch):
+    def none():
+        raise GpuUnavailableError("no device: the driver sees none")
+
+    monkeypatch.setattr(lend, "_driver", none)
+    with pytest.raises(EnvironmentFailedError, match="no device"):
+        process(pair[0], tmp_path / "a", template_path=pair[1], settings=Settings(gpu="require"))
+    report = process(pair[0], tmp_path / "b", template_path=pair[1])
+    assert report.subtracted
+    assert "no GPU: no device: the driver sees none: subtracted on the CPU" in report.notes
 
 
 def test_a_missing_or_broken_template_is_the_machines_fault(pair, tmp_path):

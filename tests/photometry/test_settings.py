@@ -11,11 +11,18 @@ def test_nothing_said_is_the_defaults():
 
 
 def test_what_is_said_counts():
-    said = {"gain": 2, "read_noise": None, "aperture_radii_pixels": [2, 4.5], "difference_planes": ["PSF", "DIFF"]}
+    said = {
+        "gain": 2,
+        "read_noise": None,
+        "aperture_radii_pixels": [2, 4.5],
+        "difference_planes": ["PSF", "DIFF"],
+        "gpu": "off",
+    }
     found = Settings.from_dict(said)
     assert (found.gain, found.read_noise) == (2.0, None)
     assert found.aperture_radii_pixels == (2.0, 4.5)
     assert found.difference_planes == ("DIFF", "PSF")
+    assert found.gpu == "off"
 
 
 @pytest.mark.parametrize(
@@ -31,6 +38,8 @@ def test_what_is_said_counts():
         ({"aperture_radii_pixels": [5, 3]}, "rising"),
         ({"aperture_radii_pixels": []}, "1 to 10"),
         ({"aperture_radii_pixels": 3}, "found 3"),
+        ({"gpu": "always"}, "found 'always'; allowed is one of auto, require, off"),
+        ({"gpu": False}, "found False; allowed is one of auto, require, off"),  # what YAML's own off would be
         ({"difference_planes": ["VAR"]}, "allowed are DIFF and any of VAR, MASK, SCORE, PSF"),
         ({"difference_planes": ["DIFF", "DIFF"]}, "allowed are"),
     ],

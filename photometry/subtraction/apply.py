@@ -8,6 +8,7 @@ from photometry.mask import BAD_BITS
 from photometry.registration import Transform
 from photometry.settings import Gpu
 from photometry.subtraction.difference import Difference
+from photometry.subtraction.dipoles import flag_dipoles
 from photometry.subtraction.finish import flag_halos, flatten, look_for_sky
 from photometry.subtraction.gpu import choose
 from photometry.subtraction.planes import Planes
@@ -41,6 +42,7 @@ def apply_kernel(
     quiet = look_for_sky(swept, task.psf.fwhm, threads)
     flatten(swept, quiet.sky, threads)
     flag_halos(swept, kernel.planes.shape[-1] // 2, threads)
+    moved = flag_dipoles(swept, task.psf, threads)
     optics = Optics(task.psf, kernel, task.wide, swept.shape)
     figures = _scored(swept, optics, quiet.lit, planes, threads)
     return Difference(
@@ -54,7 +56,7 @@ def apply_kernel(
         swept=swept,
         gain=task.science.plate.gain,
         unit=task.science.plate.raw.unit,
-        figures={**figures, **_facts(task, kernel, transform), "on_gpu": float(on_gpu)},
+        figures={**figures, **_facts(task, kernel, transform), "stars_moved": float(moved), "on_gpu": float(on_gpu)},
         notes=() if note is None else (note,),
     )
 

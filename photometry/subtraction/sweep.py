@@ -4,6 +4,7 @@ Each band is the work of one thread, which reads its rows of both frames, prepar
 the size of the frame is kept but its mask; light and variances, which are smooth, on coarser pixels.
 """
 
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photometry.loops.band import double, halve, merge_flags, take_away
+from photometry.loops.dipoles import find_tops
 from photometry.loops.rings import find_bright
 from photometry.mask import TEMPLATE_SHIFT, Bit
 from photometry.subtraction.direct import convolve_rows
@@ -25,11 +27,15 @@ SATURATED = Bit.SATURATED | Bit.TEMPLATE_SATURATED
 # of a pixel: a saturated one with less of a star's light is a bad column's or was bled into; light whose wing beyond the
 # kernel may be seen
 BRIGHT_SIGMAS = (50.0, 500.0)
+TOP_SIGMA = 10.0  # of a pixel: a star that leaves something seen where it lies elsewhere by a tenth of a pixel
 ROWS = 240  # of a band: whole strips of the convolution's tiles, and few rows that two bands must prepare
 NOISE_ROWS = 120  # whose variances pass through one row of kernels
 BLOCKS = 128  # pieces of the frame's longer side, each of which has one kernel
 BLOCK_LIMITS = (16, 64)  # pixels across one
 BLOCK_ROWS = {16: 24, 32: 30, 64: 60}  # down one, by its width: whole strips of the convolution's tiles
+
+
+Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ class Swept:
 
     planes: difference and flags, where they are to be written; light, of 2 x 2 pixels: the matched source's.  Of 4 x 4:
     through, the source's variance as far as the kernel's sum takes it; variance, of the difference.  bright (n, 3): y, x of
-    very bright 2 x 2 pixels, and whether they are of a saturated core.
+    very bright 2 x 2 pixels, and whether they are of a saturated core.  tops (n, 4) float32: y, x of the pixel in the middle
+    of each bright star, the light of a pixel there, and its sigma.
     """
 
     job: Job
@@ -67,6 +74,7 @@ class Swept:
     through: Plane
     variance: Plane
     bright: NDArray[np.int64]
+    tops: NDArray[np.float32]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -91,8 +99,13 @@ class Swept:
 def sweep(job: Job, planes: Planes, threads: Executor) -> Swept:
     """Every band once: difference and variance, if that is wanted, are written to `planes`."""
     swept = empty(job, planes)
-    bright = threads.map(lambda y0: _band(swept, y0), range(0, swept.shape[0], ROWS))
-    return replace(swept, bright=np.concatenate(list(bright)))
+    return complete(swept, threads.map(lambda y0: _band(swept, y0), range(0, swept.shape[0], ROWS)))
+
+
+def complete(swept: Swept, bands: Iterable[Found]) -> Swept:
+    """With what was found in all bands."""
+    bright, tops = zip(*bands, strict=True)
+    return replace(swept, bright=np.concatenate(bright), tops=np.concatenate(tops))
 
 
 def empty(job: Job, planes: Planes) -> Swept:
@@ -100,7 +113,7 @@ def empty(job: Job, planes: Planes) -> Swept:
     ny, nx = job.target.shape
     half, quarter = ((ny + 1) // 2, (nx + 1) // 2), ((ny + 3) // 4, (nx + 3) // 4)
     light, through, variance = (np.empty(shape, np.float32) for shape in (half, quarter, quarter))
-    return Swept(job, planes, light, through, variance, np.zeros((0, 3), np.int64))
+    return Swept(job, planes, light, through, variance, np.zeros((0, 3), np.int64), np.zeros((0, 4), np.float32))
 
 
 def doubled(plane: NDArray[Any], y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
@@ -151,8 +164,8 @@ def squared(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(spread @ kernels**2 @ spread.T)
 
 
-def _band(swept: Swept, y0: int) -> NDArray[np.int64]:
-    """Fill rows of all planes; the bright places there."""
+def _band(swept: Swept, y0: int) -> Found:
+    """Fill rows of all planes."""
     job = swept.job
     ny, nx = swept.shape
     y1 = min(y0 + ROWS, ny)
@@ -169,8 +182,8 @@ def _band(swept: Swept, y0: int) -> NDArray[np.int64]:
     return write_flags(swept, source, target, y0, y1)
 
 
-def write_flags(swept: Swept, source: Window, target: Window, y0: int, y1: int) -> NDArray[np.int64]:
-    """Flag rows whose other planes are filled; the bright places there, as `Swept.bright`."""
+def write_flags(swept: Swept, source: Window, target: Window, y0: int, y1: int) -> Found:
+    """Flag rows whose other planes are filled; what of `Swept.bright` and `Swept.tops` is there."""
     job, side = swept.job, block_side(swept.shape)
     rows = slice(y0 // 2, (y1 + 1) // 2)
     sigma = np.sqrt(swept.sigma2(rows.start, rows.stop, 0, swept.light.shape[1]))
@@ -184,7 +197,9 @@ def write_flags(swept: Swept, source: Window, target: Window, y0: int, y1: int) 
     swept.planes.mask[y0:y1] = flags
     bright = find_bright(swept.light[rows], sigma, flags, int(SATURATED), BRIGHT_SIGMAS)
     bright[:, 0] += rows.start
-    return bright
+    tops = find_tops(swept.light[rows], sigma, TOP_SIGMA)
+    tops[:, :2] = 2 * tops[:, :2] + (y0, 0)
+    return bright, tops
 
 
 def _weigh(swept: Swept, frames: tuple[Window, Window], y0: int, y1: int) -> None:

@@ -6,7 +6,7 @@ made by the same code as on the CPU, from light and noise that agree to rounding
 """
 
 from concurrent.futures import Executor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,19 @@ from photometry.subtraction.gpu.device import Device
 from photometry.subtraction.gpu.layout import Layout, Sizes
 from photometry.subtraction.planes import Planes
 from photometry.subtraction.solve import frame_uv
-from photometry.subtraction.sweep import ROWS, Job, Swept, empty, kernels_of, sky_of, squared, squares_of, write_flags
+from photometry.subtraction.sweep import (
+    ROWS,
+    Found,
+    Job,
+    Swept,
+    complete,
+    empty,
+    kernels_of,
+    sky_of,
+    squared,
+    squares_of,
+    write_flags,
+)
 from photometry.subtraction.window import Window
 
 Array = NDArray[np.float32]
@@ -26,12 +38,12 @@ def sweep(job: Job, planes: Planes, threads: Executor, device: Device) -> Swept:
     swept, layout = empty(job, planes), Layout(Sizes.of(job))
     bands = [threads.submit(_band, swept, layout, device, y0) for y0 in range(0, swept.shape[0], ROWS)]
     try:
-        bright = [band.result() for band in bands]
+        found = [band.result() for band in bands]
     finally:  # a band that still runs when another has failed would write where the CPU's sweep does then
         for band in bands:
             band.cancel()
         wait(bands)
-    return replace(swept, bright=np.concatenate(bright))
+    return complete(swept, found)
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,7 @@ def prepare(job: Job, sizes: Sizes, y0: int, y1: int) -> Band:
     return Band(y0, y1, source, target, pieces)
 
 
-def _band(swept: Swept, layout: Layout, device: Device, y0: int) -> NDArray[np.int64]:
+def _band(swept: Swept, layout: Layout, device: Device, y0: int) -> Found:
     job, variance = swept.job, swept.planes.variance
     y1 = min(y0 + ROWS, swept.shape[0])
     half, quarter = slice(y0 // 2, (y1 + 1) // 2), slice(y0 // 4, (y1 + 3) // 4)

@@ -177,16 +177,37 @@ def test_cosmic_rays_are_seen_and_not_believed(plain):
     assert_truth(result)
 
 
-def test_a_star_that_moved_is_doubted(skies, plain):
+def with_stars(skies, plain, science_stars, template_stars):
+    """The plain pair, with more stars (x, y, flux): the difference."""
     science, template, mine, other = plain
-    data = science.data.copy()
-    exposure = skies.Exposure(5.0, 0.8)
-    data += skies.render([300.0], [200.0], [3e4], SHAPE, exposure)
-    second = template.data + skies.render([301.0], [200.0], [3e4], SHAPE, skies.Exposure(3.5)).astype(np.float32)
-    result = subtract(replace(science, data=data.astype(np.float32)), replace(template, data=second), mine, other)
+    first, second = skies.Exposure(5.0, 0.8), skies.Exposure(3.5)
+    data = science.data + skies.render(*zip(*science_stars, strict=True), SHAPE, first)
+    reference = template.data + skies.render(*zip(*template_stars, strict=True), SHAPE, second)
+    frames = (replace(science, data=data.astype(np.float32)), replace(template, data=reference.astype(np.float32)))
+    return subtract(*frames, mine, other)
+
+
+def test_a_bright_star_that_moved_is_flagged(skies, plain):
+    result = with_stars(skies, plain, [(300.0, 200.0, 3e4)], [(300.8, 200.0, 3e4)])
+    assert result.figures["stars_moved"] == 1
+    assert (result.planes.mask[198:203, 296:305] & int(Bit.HALO)).all()
+    found = detect_sources(result)
+    assert (np.hypot(found["x"] - 300, found["y"] - 200) > 12).all()
+
+
+def test_a_faint_star_that_moved_is_doubted(skies, plain):
+    result = with_stars(skies, plain, [(300.0, 200.0, 6e3)], [(303.0, 200.0, 6e3)])
     near = [s for s in detect_sources(result) if np.hypot(s["x"] - 300, s["y"] - 200) < 8]
-    assert near
+    assert near or result.figures["stars_moved"] == 1
     assert all(s["flags"] & (Doubt.DIPOLE | Doubt.SHAPE | Doubt.SHARP) for s in near)
+
+
+def test_what_is_new_beside_a_star_that_faded_is_not_taken_for_its_other_half(skies, plain):
+    result = with_stars(skies, plain, [(300.0, 200.0, 2e4), (309.0, 200.0, 6e3)], [(300.0, 200.0, 3e4)])
+    assert result.figures["stars_moved"] == 0
+    found = detect_sources(result)
+    for x, sign in ((300.0, -1), (309.0, 1)):
+        assert any(np.hypot(s["x"] - x, s["y"] - 200) < 1.5 and s["score"] * sign > 10 for s in found)
 
 
 def test_frames_that_do_not_belong_together_are_refused(skies, plain):

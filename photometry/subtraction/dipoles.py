@@ -1,0 +1,72 @@
+"""Bright stars that are not where they were: their cores are flagged, for both lobes would pass for something that changed.
+
+A kernel follows what all stars of a neighbourhood do; one that moves by itself, or that the air moves otherwise, leaves a
+bright and a dark lobe, side by side.  What is new or gone leaves one.
+"""
+
+from concurrent.futures import Executor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photometry.loops.dipoles import dipole_reach
+from photometry.mask import BAD_BITS, Bit
+from photometry.psf import PsfModel
+from photometry.subtraction.sweep import Swept
+
+ROWS = 240  # looked at together
+REACH_FWHM = 2.5  # from a star's middle: as far as lobes are looked for
+STEP_FWHM = 0.4  # between the places where they are
+RIM_FWHM = 0.5  # round the outermost, flagged too
+LOBE_SIGMA = 3.5
+LOBE_SHARE = 0.35  # of the stronger lobe that the other has at least
+PSF_FWHM = 1.0  # half-width of the PSF that is fitted
+
+Stars = NDArray[np.float32]
+Moved = tuple[int, int, int]
+
+
+def flag_dipoles(swept: Swept, psf: PsfModel, threads: Executor) -> int:
+    """Set HALO in the mask on such stars among `swept.tops`; how many there are."""
+    tops = swept.tops
+    bands = (tops[(tops[:, 0] >= y0) & (tops[:, 0] < y0 + ROWS)] for y0 in range(0, swept.shape[0], ROWS))
+    found = list(threads.map(lambda stars: _moved(swept, psf, stars), bands))  # all, before the first is flagged
+    moved = [star for stars in found for star in stars]
+    for y, x, reach in moved:
+        _flag(swept, y, x, reach)
+    return len(moved)
+
+
+def _moved(swept: Swept, psf: PsfModel, stars: Stars) -> list[Moved]:
+    """y, x and reach of those among stars of some rows that are dipoles."""
+    if not len(stars):
+        return []
+    half, most = min(int(np.ceil(PSF_FWHM * psf.fwhm)), psf.half), int(np.ceil(REACH_FWHM * psf.fwhm))
+    search, inner = (most, max(int(STEP_FWHM * psf.fwhm), 1)), slice(psf.half - half, psf.half + half + 1)
+    y0 = max(int(stars[:, 0].min()) - most - half, 0) // 2 * 2
+    rows = slice(y0, int(stars[:, 0].max()) + most + half + 1)
+    usable = ((swept.planes.bits(rows) & np.uint16(BAD_BITS)) == 0).view(np.uint8)
+    planes = swept.planes.pixels(rows), usable, swept.light[y0 // 2 :]
+    sky = _sky_variance(swept)
+    found = []
+    for y, x, light, sigma in stars.tolist():
+        stamp = np.ascontiguousarray(psf.at(x, y)[inner, inner], np.float32)
+        noise = sky, max(sigma**2 - sky, 0.0) / light
+        reach = dipole_reach(planes, int(y) - y0, int(x), noise, stamp, search, (LOBE_SIGMA, LOBE_SHARE))
+        if reach:
+            found.append((int(y), int(x), int(np.ceil(reach + RIM_FWHM * psf.fwhm))))
+    return found
+
+
+def _sky_variance(swept: Swept) -> float:
+    """Of a typical blank pixel, as `Swept.sigma2` has it."""
+    job = swept.job
+    return job.factor**2 * (job.target.sky_variance + job.kernel.kernel_sum**2 * job.source.sky_variance)
+
+
+def _flag(swept: Swept, y: int, x: int, reach: int) -> None:
+    (ny, nx), r = swept.shape, reach
+    rows, columns = slice(max(y - r, 0), min(y + r + 1, ny)), slice(max(x - r, 0), min(x + r + 1, nx))
+    down, across = np.arange(rows.start, rows.stop) - y, np.arange(columns.start, columns.stop) - x
+    disc = down[:, None] ** 2 + across[None, :] ** 2 <= r**2
+    swept.planes.mask[rows, columns] = swept.planes.bits(rows, columns) | disc * np.uint16(Bit.HALO)

@@ -59,17 +59,20 @@ def clipped_sky(
     values = np.empty((2 * side + 1) * h, np.float32)
     for i in range(out.size):
         x0, x1 = i * side, nx if i == out.size - 1 else (i + 1) * side
-        count, noise = 0, np.float32(0)
+        count, seen, noise = 0, 0, np.float32(0)
         for y in range(h):
             row, flags, quiet, own = data[y, x0:x1], bad[y, x0:x1], lit[y // 2, x0 // 2 :], sigma[y // 2, x0 // 2 :]
-            for x in range(row.size):
-                values[count] = row[x]
-                blank = (quiet[x // 2] == 0) & (flags[x] == 0)
-                noise += own[x // 2] if blank else np.float32(0)
-                count += blank
+            for k in range((row.size + 1) // 2):
+                if quiet[k]:
+                    continue
+                seen += 1
+                noise += own[k]
+                for x in range(2 * k, min(2 * k + 2, row.size)):
+                    values[count] = row[x]
+                    count += flags[x] == 0
         out[i] = np.nan
         if count > fewest * side * side:
-            out[i] = _clipped(values[:count], np.float32(CLIP_SIGMA * noise / count))
+            out[i] = _clipped(values[:count], np.float32(CLIP_SIGMA * noise / seen))
 
 
 @njit(nogil=True, cache=True)
@@ -87,7 +90,7 @@ def _mean_within(values: Plane, middle: np.float32, limit: np.float32) -> np.flo
     n, total = np.float32(0), np.float32(0)
     for k in range(values.size):
         off = values[k] - middle
-        inside = abs(off) < limit
-        n += np.float32(1) if inside else np.float32(0)
-        total += off if inside else np.float32(0)
+        weight = np.float32(1) if off * off < limit * limit else np.float32(0)  # several at once only where it is multiplied
+        n += weight
+        total += weight * off
     return total / max(n, np.float32(1))

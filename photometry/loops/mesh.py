@@ -11,6 +11,7 @@ Bits = NDArray[np.uint8]
 
 CLIP_SIGMA = 2.5
 CLIPPED_WIDTH = 0.9546  # standard deviation of a normal distribution that is cut off at CLIP_SIGMA
+FAR = np.float32(1e18)  # off every level; its square is still a number
 ROW_STEP = 2  # every second row for a cell's mean: .02 sigmas of a pixel, and the difference is levelled again later
 SAMPLE_STEP = 8  # every eighth pixel of every eighth row for a cell's first median
 FEWEST_SHARE = 0.1  # of a cell's pixels that must be usable
@@ -114,7 +115,7 @@ def _clipped(data: Plane, bits: Bits, x0: int, x1: int, middle: float, width: fl
         row = data[y, x0:x1]
         if flagged:
             for x in range(x0, x1):
-                line[x - x0] = np.inf if bits[y, x] else data[y, x]
+                line[x - x0] = FAR if bits[y, x] else data[y, x]
             row = line
         n, s, q = _near(row, np.float32(middle), np.float32(CLIP_SIGMA * width))
         count += float(n)
@@ -133,9 +134,8 @@ def _near(row: Plane, centre: np.float32, limit: np.float32) -> tuple[np.float32
     n, s, q = np.float32(0), np.float32(0), np.float32(0)
     for x in range(row.size):
         off = row[x] - centre
-        inside = abs(off) < limit
-        off = off if inside else np.float32(0)
-        n += np.float32(1) if inside else np.float32(0)
-        s += off
-        q += off * off
+        weight = np.float32(1) if off * off < limit * limit else np.float32(0)  # several at once only where it is multiplied
+        n += weight
+        s += weight * off
+        q += weight * off * off
     return n, s, q

@@ -35,16 +35,30 @@ def _is_top(light: Plane, value: np.float32, y: int, x: int) -> bool:
 
 
 @njit(nogil=True, cache=True)
-def dipole_reach(
+def dipole_reaches(
+    planes: tuple[Plane, Flags, Plane], stars: Plane, sky: float, psfs: NDArray[np.float32], search: tuple[int, int],
+    limits: tuple[float, float],
+) -> Plane:  # fmt: skip
+    """(n,): how far from each star on its PSF fits with both signs, on either side of it; 0 where that is not so.
+
+    planes: data, what is usable of them, light of 2 x 2 pixels; stars (n, 4): y, x, light and sigma; psfs (n, k, k), k odd.
+    The variance of a pixel is `sky` and what the star's own says of its light.  search: as far and in such steps places are
+    looked at; limits: sigmas that each sign has at least, and share of the stronger that the other has.
+    """
+    out = np.empty(len(stars), np.float32)
+    for i in range(len(stars)):
+        y, x, light, sigma = stars[i]
+        noise = sky, max(sigma * sigma - sky, 0.0) / light
+        out[i] = _reach(planes, int(y), int(x), noise, psfs[i], search, limits)
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _reach(
     planes: tuple[Plane, Flags, Plane], y: int, x: int, noise: tuple[float, float], psf: Plane, search: tuple[int, int],
     limits: tuple[float, float],
 ) -> float:  # fmt: skip
-    """How far from a place on a PSF fits with both signs, on either side of it; 0 where that is not so.
-
-    planes: data, what is usable of them, light of 2 x 2 pixels; noise: the variance of a pixel is noise[0] + noise[1] times
-    the light.  psf (k, k), k odd; search: as far and in such steps places are looked at; limits: sigmas that each sign has
-    at least, and share of the stronger that the other has.
-    """
+    """Of one star; noise: the variance of a pixel is noise[0] + noise[1] times the light."""
     data, usable, light = planes
     (most, step), (least, share) = search, limits
     low, high, far = 0.0, 0.0, 0.0

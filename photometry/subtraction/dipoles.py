@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 
-from photometry.loops.dipoles import dipole_reach
+from photometry.loops.dipoles import dipole_reaches
 from photometry.mask import BAD_BITS, Bit
 from photometry.psf import PsfModel
 from photometry.subtraction.sweep import Swept
@@ -47,15 +47,12 @@ def _moved(swept: Swept, psf: PsfModel, stars: Stars) -> list[Moved]:
     rows = slice(y0, int(stars[:, 0].max()) + most + half + 1)
     usable = ((swept.planes.bits(rows) & np.uint16(BAD_BITS)) == 0).view(np.uint8)
     planes = swept.planes.pixels(rows), usable, swept.light[y0 // 2 :]
-    sky = _sky_variance(swept)
-    found = []
-    for y, x, light, sigma in stars.tolist():
-        stamp = np.ascontiguousarray(psf.at(x, y)[inner, inner], np.float32)
-        noise = sky, max(sigma**2 - sky, 0.0) / light
-        reach = dipole_reach(planes, int(y) - y0, int(x), noise, stamp, search, (LOBE_SIGMA, LOBE_SHARE))
-        if reach:
-            found.append((int(y), int(x), int(np.ceil(reach + RIM_FWHM * psf.fwhm))))
-    return found
+    stamps = np.stack([psf.at(x, y)[inner, inner] for y, x in stars[:, :2].tolist()]).astype(np.float32)
+    here = stars - np.array([y0, 0, 0, 0], np.float32)
+    reaches = dipole_reaches(planes, here, _sky_variance(swept), stamps, search, (LOBE_SIGMA, LOBE_SHARE))
+    moved = np.flatnonzero(reaches)
+    wide = np.ceil(reaches[moved] + RIM_FWHM * psf.fwhm)
+    return [(int(y), int(x), int(r)) for (y, x), r in zip(stars[moved, :2].tolist(), wide.tolist(), strict=True)]
 
 
 def _sky_variance(swept: Swept) -> float:

@@ -44,10 +44,13 @@ def double(plane: NDArray[Any], out: NDArray[Any]) -> None:
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def take_away(target: Plane, matched: Plane, sky: NDArray[np.float64], factor: float) -> None:
-    """Matched = factor (target - matched - sky), in place; sky (h, terms): of row y, sum of sky[y, a] u^a, u = -1 ... 1."""
+def take_away(target: Plane, matched: Plane, sky: NDArray[np.float64], scales: NDArray[np.float64]) -> None:
+    """Matched = (target - matched - sky) / scale, in place.
+
+    Along a row u = -1 ... 1: sky (h, terms) is the sum of sky[y, a] u^a, scales (h, 2) are scales[y, 0] + scales[y, 1] u.
+    """
     h, nx = matched.shape
-    scale, step = np.float32(factor), np.float32(2 / max(nx - 1, 1))
+    step = np.float32(2 / max(nx - 1, 1))
     line = np.empty(nx, np.float32)
     for y in range(h):
         line[:] = np.float32(sky[y, sky.shape[1] - 1])
@@ -57,7 +60,11 @@ def take_away(target: Plane, matched: Plane, sky: NDArray[np.float64], factor: f
                 line[x] = line[x] * (step * np.float32(x) - np.float32(1)) + term
         mine, row = target[y], matched[y]
         for x in range(nx):
-            row[x] = scale * (mine[x] - row[x] - line[x])
+            row[x] = mine[x] - row[x] - line[x]
+        middle, slope = np.float32(scales[y, 0]), np.float32(scales[y, 1])
+        if middle != 1 or slope != 0:
+            for x in range(nx):
+                row[x] /= middle + slope * (step * np.float32(x) - np.float32(1))
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})

@@ -199,10 +199,11 @@ def _forced(difference: Difference, xi: int, yi: int, dx: float, dy: float) -> t
         return float("nan"), float("nan")
     flux = float((weight * data).sum()) / norm
     noise = _noise(difference, xi, yi)
-    # the filters have the whole PSF's shape, the flux that of the square: their norms differ little
+    # the filters have the whole PSF's shape, the flux that of the square: their norms differ little, but for what is masked
     whole = float((difference.psf.at(xi, yi) ** 2).sum())
+    seen = norm / float((psf**2).sum())
     photons = max(flux, 0) * float((weight**2 * psf).sum()) / norm**2 / difference.gain
-    return flux, float(np.sqrt(noise / whole**2 + photons))
+    return flux, float(np.sqrt(noise / whole**2 / seen + photons))
 
 
 def _noise(difference: Difference, xi: int, yi: int) -> float:

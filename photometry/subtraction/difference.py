@@ -11,6 +11,7 @@ from photometry.registration import Transform
 from photometry.subtraction.direct import convolve_rows
 from photometry.subtraction.planes import Planes, Rows
 from photometry.subtraction.significance import Optics
+from photometry.subtraction.solve import frame_uv
 from photometry.subtraction.sweep import Swept
 
 
@@ -66,7 +67,9 @@ class Difference:
         reach = 0 if job.wide is None else job.wide.shape[0] // 2
         data, _ = job.target.window(y0 - reach, y1 + reach, x0 - reach, x1 + reach)
         if job.science_convolved:
-            return data / np.float32(job.kernel.kernel_sum)
+            scales = job.scales(y0, y1)
+            u, _ = frame_uv(self.shape, np.arange(x0, x1), np.zeros(1))
+            return np.asarray(data / -(scales[:, :1] + scales[:, 1:] * u), np.float32)
         if job.wide is not None:
             convolved = np.empty((y1 - y0, x1 - x0), np.float32)
             convolve_rows(data, job.wide[None], x1 - x0, convolved)

@@ -71,7 +71,7 @@ class Noise:
 class Kernel:
     """K(x, y) = sum of planes[j] u^a v^b, (a, b) = powers[j]; sky likewise (sky_terms, sky_powers); chi2 of the star stamps.
 
-    kernel_sum is that in the frame's middle, target units per source unit.
+    kernel_sum is its mean sum over the frame, target units per source unit.
     """
 
     planes: Array

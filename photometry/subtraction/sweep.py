@@ -29,6 +29,7 @@ SATURATED = Bit.SATURATED | Bit.TEMPLATE_SATURATED
 BRIGHT_SIGMAS = (50.0, 500.0)
 TOP_SIGMA = 10.0  # of a pixel: a star that leaves something seen where it lies elsewhere by a tenth of a pixel
 ROWS = 240  # of a band: whole strips of the convolution's tiles, and few rows that two bands must prepare
+SHARPER = 3.0  # times that the light of a star stands higher where it is sharper, at most
 NOISE_ROWS = 120  # whose variances pass through one row of kernels
 BLOCKS = 128  # pieces of the frame's longer side, each of which has one kernel
 BLOCK_LIMITS = (16, 64)  # pixels across one
@@ -54,15 +55,28 @@ class Job:
 
     @property
     def factor(self) -> float:
-        """From the target's scale to the difference's: K carries the flux scale, and science - template keeps its sign."""
-        return -1 / self.kernel.kernel_sum if self.science_convolved else 1.0
+        """From the target's scale to the difference's, on the whole: K carries the flux scale."""
+        return 1 / self.kernel.kernel_sum if self.science_convolved else 1.0
+
+    def scales(self, y0: int, y1: int) -> NDArray[np.float64]:
+        """(rows, 2): what target - K * source is divided by, s[y, 0] + s[y, 1] u: the difference is science minus template,
+        on the science frame's scale everywhere.
+        """
+        out = np.tile([1.0, 0.0], (y1 - y0, 1))
+        if self.science_convolved:
+            _, v = frame_uv(self.target.shape, np.zeros(1), np.arange(y0, y1))
+            sums = dict(zip(self.kernel.powers, self.kernel.planes.sum(axis=(1, 2)).tolist(), strict=True))
+            out[:, 0] = -sums[0, 0] - sums.get((0, 1), 0.0) * v
+            out[:, 1] = -sums.get((1, 0), 0.0)
+        return out
 
 
 @dataclass(frozen=True)
 class Swept:
     """The planes of a difference while it is made, in the science frame's unit.
 
-    planes: difference and flags, where they are to be written; light, of 2 x 2 pixels: the matched source's.  Of 4 x 4:
+    planes: difference and flags, where they are to be written; light, of 2 x 2 pixels: the template's, as the difference has
+    it, for the science frame's shows what changed too.  Of 4 x 4:
     through, the source's variance as far as the kernel's sum takes it; variance, of the difference.  bright (n, 3): y, x of
     very bright 2 x 2 pixels, and whether they are of a saturated core.  tops (n, 4) float32: y, x of the pixel in the middle
     of each bright star, the light of a pixel there, and its sigma.
@@ -83,7 +97,7 @@ class Swept:
 
     def own(self, y0: int, y1: int, x0: int, x1: int) -> Plane:
         """Variance of the target's own 2 x 2 pixels in a rectangle of them, before any convolution."""
-        target, scale = self.job.target, abs(self.job.factor)
+        target, scale = self.job.target, self.job.factor
         noise = Mesh(target.noise.nodes * np.float32(scale**2), target.noise.side // 2).window(y0, y1, x0, x1)
         return variance_of(self.light[y0:y1, x0:x1], noise, target.gain / scale)
 
@@ -169,17 +183,31 @@ def _band(swept: Swept, y0: int) -> Found:
     job = swept.job
     ny, nx = swept.shape
     y1 = min(y0 + ROWS, ny)
-    side, even, wide = block_side((ny, nx)), even_reach(job.kernel.planes[0]), even_reach(job.wide)
-    source = Window(job.source, y0, y1, even, even)
-    target = Window(job.target, y0, y1, max(2, wide), wide)
-    matched = _matched(job, source, y0, y1, side)
+    source, target = windows(job, y0, y1)
+    matched = _matched(job, source, y0, y1, block_side((ny, nx)))
     rows = slice(y0 // 2, (y1 + 1) // 2)
-    halve(matched, swept.light[rows])
-    swept.light[rows] *= np.float32(abs(job.factor))
+    halve(np.ascontiguousarray(target.around(0)) if job.science_convolved else matched, swept.light[rows])
+    swept.light[rows] *= np.float32(job.factor)
     _weigh(swept, (source, target), y0, y1)
-    take_away(target.convolved(job.wide), matched, sky_of(job.kernel, (ny, nx), y0, y1), job.factor)
+    take_away(target.convolved(job.wide), matched, sky_of(job.kernel, (ny, nx), y0, y1), job.scales(y0, y1))
     swept.planes.data[y0:y1] = matched
     return write_flags(swept, source, target, y0, y1)
+
+
+def windows(job: Job, y0: int, y1: int) -> tuple[Window, Window]:
+    """Rows of source and target, with what lies round them."""
+    even, wide = even_reach(job.kernel.planes[0]), even_reach(job.wide)
+    if job.science_convolved:
+        wide = even
+    return Window(job.source, y0, y1, even, even), Window(job.target, y0, y1, max(2, wide), wide)
+
+
+def passed_variance(job: Job, source: Window, target: Window) -> Plane:
+    """Variance of the source's 2 x 2 pixels, of all that was read, before the kernel, in its own unit^2.
+
+    A science frame's light counts as far as the template's explains it, sharper as the frame is: what is new is no noise.
+    """
+    return source.variance(target.light() * np.float32(SHARPER * job.factor) if job.science_convolved else None)
 
 
 def write_flags(swept: Swept, source: Window, target: Window, y0: int, y1: int) -> Found:
@@ -187,7 +215,7 @@ def write_flags(swept: Swept, source: Window, target: Window, y0: int, y1: int) 
     job, side = swept.job, block_side(swept.shape)
     rows = slice(y0 // 2, (y1 + 1) // 2)
     sigma = np.sqrt(swept.sigma2(rows.start, rows.stop, 0, swept.light.shape[1]))
-    here = np.asarray(sigma / abs(job.factor), np.float32)
+    here = np.asarray(sigma / job.factor, np.float32)
     kernels = kernels_of(job.kernel, swept.shape, (y0 + y1 - 1) / 2, side)
     bits = target.flags(None if job.wide is None else job.wide[None], swept.shape[1], job.margins[0], here)
     other = source.flags(kernels, side, job.margins[1], here)
@@ -207,7 +235,7 @@ def _weigh(swept: Swept, frames: tuple[Window, Window], y0: int, y1: int) -> Non
     job, (source, target) = swept.job, frames
     nx, side, even = swept.shape[1], block_side(swept.shape), even_reach(job.kernel.planes[0])
     first, last, across = y0 // 2, (y1 + 1) // 2, swept.light.shape[1]
-    through = source.variance() * np.float32(job.factor**2)
+    through = passed_variance(job, source, target) * np.float32(job.factor**2)
     noise = np.empty((last - first, across), np.float32)
     for i, squares in enumerate(squares_of(job.kernel, swept.shape, y0, y1)):
         top = i * NOISE_ROWS // 2

@@ -13,6 +13,7 @@ from photometry.subtraction.raw import Bits, Plane
 
 FILL_SHARE, FILL_SIGMA = 0.3, 0.5  # how wrong a value filled from its neighbours may be: of the local light; of the noise
 LEAST_SHARE = 0.3  # of its sky's variance that a pixel has at least
+NOISE_SIGMA = 1.5  # of a pixel, three of the mean of 2 x 2
 TELLING_SIGMA = 0.15  # an error of that size in a pixel is flagged: it is coherent, and one sigma in a score
 PASSED_SIGMA = 0.002  # a doubt so small is passed over
 RIM_PIXELS = 2  # of the border, whose light says how bright it may be beyond
@@ -46,13 +47,20 @@ class Window:
         (y0, y1), nx = self._rows, self._shape[1]
         return self._noise(y0 // 2, (y1 + 1) // 2, 0, (nx + 1) // 2)
 
-    def variance(self) -> Plane:
-        """Variance of sky and light of 2 x 2 pixels, of all that was read; `above` and `beside` are even."""
+    def light(self) -> Plane:
+        """Means of 2 x 2 pixels of all that was read; `above` and `beside` are even."""
         ny, nx = self.data.shape
         light = np.empty(((ny + 1) // 2, (nx + 1) // 2), np.float32)
         halve(self.data, light)
+        return light
+
+    def variance(self, most: Plane | None = None) -> Plane:
+        """Variance of sky and light of 2 x 2 pixels, of all that was read; most: of the light, besides noise; None: any."""
+        light = self.light()
         y0, x0 = (self._rows[0] - self._above) // 2, -self._beside // 2
         noise = self._noise(y0, y0 + light.shape[0], x0, x0 + light.shape[1])
+        if most is not None:
+            np.minimum(light, np.maximum(most, 0) + np.float32(NOISE_SIGMA) * np.sqrt(noise), out=light)
         return variance_of(light, noise, self._plate.raw.gain)
 
     def flags(self, kernels: NDArray[np.float32] | None, side: int, margin: int, sigma: Plane) -> Bits:

@@ -23,9 +23,11 @@ from photometry.subtraction.sweep import (
     complete,
     empty,
     kernels_of,
+    passed_variance,
     sky_of,
     squared,
     squares_of,
+    windows,
     write_flags,
 )
 from photometry.subtraction.window import Window
@@ -59,8 +61,7 @@ class Band:
 
 def prepare(job: Job, sizes: Sizes, y0: int, y1: int) -> Band:
     """What the processor does before the device: both frames' rows with what lies round them, and the kernels."""
-    source = Window(job.source, y0, y1, sizes.even, sizes.even)
-    target = Window(job.target, y0, y1, max(2, sizes.wide_even), sizes.wide_even)
+    source, target = windows(job, y0, y1)
     middles = [top + (sizes.step - 1) / 2 for top in range(y0, y1, sizes.step)]
     down = sky_of(job.kernel, sizes.shape, y0, y1)
     across, _ = frame_uv(sizes.shape, np.arange(sizes.shape[1]), np.zeros(1))
@@ -70,10 +71,13 @@ def prepare(job: Job, sizes: Sizes, y0: int, y1: int) -> Band:
         "kernels": np.stack([kernels_of(job.kernel, sizes.shape, y, sizes.side) for y in middles]),
         "squares": np.stack(squares_of(job.kernel, sizes.shape, y0, y1)),
         "sky_down": down.astype(np.float32),
+        "scales": job.scales(y0, y1).astype(np.float32),
         "sky_across": np.vander(across, down.shape[1], increasing=True).T.astype(np.float32),
         "target_mesh": job.target.noise.nodes,
         "source_mesh": job.source.noise.nodes,
     }
+    if job.science_convolved:
+        pieces["through"] = passed_variance(job, source, target)
     if job.wide is not None:
         pieces |= {"wide": job.wide, "wide_squares": squared(job.wide[None])[0]}
     return Band(y0, y1, source, target, pieces)

@@ -179,9 +179,10 @@ extern "C" __global__ void spread(const float *data, int height, int width, cons
     out[(long long)y * across + x] = variance_of(light, mesh_at(nodes, my, mx, side, y0 + y, x0 + x), gain, least);
 }
 
-// out = factor (target - matched - sky), (height, width); sky: sum over n of down[y, n] across[n, x], n < terms.
+// out = (target - matched - sky) / scale, (height, width); sky: sum over n of down[y, n] across[n, x], n < terms; scale:
+// scales[y, 0] + scales[y, 1] u, u = -1 ... 1 along a row.
 extern "C" __global__ void subtract(const float *target, const float *matched, const float *down, const float *across,
-                                    int terms, float factor, int height, int width, float *out)
+                                    int terms, const float *scales, int height, int width, float *out)
 {
     const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     if (x >= width || y >= height)
@@ -190,16 +191,17 @@ extern "C" __global__ void subtract(const float *target, const float *matched, c
     for (int n = 0; n < terms; n++)
         sky = fmaf(down[y * terms + n], across[(long long)n * width + x], sky);
     const long long place = (long long)y * width + x;
-    out[place] = factor * (target[place] - matched[place] - sky);
+    const float scale = fmaf(scales[2 * y + 1], 2.0f / (float)max(width - 1, 1) * (float)x - 1.0f, scales[2 * y]);
+    out[place] = (target[place] - matched[place] - sky) / scale;
 }
 
-// What a band's noise is made of, a thread for 4 x 4 pixels of matched (height, width).
+// What a band's noise is made of, a thread for 4 x 4 pixels of shown (height, width), the template's light.
 //
 // nodes (my, mx), side, y0, gain, least: as for spread(), of the target.  through: the source's variance before the kernel,
 // rows `pitch` apart, `scale` the square of the kernel's sum; smooth: the target's after the wide kernel, null: as it is.
 // noise: the source's after the squared kernel.  Out, in units that are `factor` of the target's: of 2 x 2 pixels light; of
 // 4 x 4 variance, scaled (that is scale through); whole: the variance of every pixel, unless it is null.
-extern "C" __global__ void weigh(const float *matched, int height, int width, const float *nodes, int my, int mx, int side,
+extern "C" __global__ void weigh(const float *shown, int height, int width, const float *nodes, int my, int mx, int side,
                                  int y0, float gain, float least, const float *through, int pitch, float scale,
                                  const float *smooth, const float *noise, float factor, float *light, float *variance,
                                  float *scaled, float *whole)
@@ -213,7 +215,7 @@ extern "C" __global__ void weigh(const float *matched, int height, int width, co
         for (int a = 0; a < 2; a++) {
             const int y = min(2 * Y + b, high - 1), x = min(2 * X + a, wide - 1);  // the last one counts twice
             const long long place = (long long)y * wide + x;
-            const float mean = halved(matched, width, height, width, y, x);
+            const float mean = halved(shown, width, height, width, y, x);
             const float own = variance_of(mean, mesh_at(nodes, my, mx, side, y0 + y, x), gain, least);
             const float passed = scale * through[(long long)y * pitch + x];
             const float total = noise[place] + (smooth ? smooth[place] : own);

@@ -63,6 +63,7 @@ class Sizes:
     """What the layout follows from: of the frame, of the kernel's blocks, and how far the kernels reach.
 
     k, wide_k: widths of the kernels, wide_k 0 without a wide one; even, wide_even: their reaches, rounded up to even ones.
+    given: the source's variance is uploaded, and not made on the device.
     """
 
     shape: tuple[int, int]
@@ -72,6 +73,7 @@ class Sizes:
     even: int
     wide_k: int
     wide_even: int
+    given: bool
     terms: int
     target_mesh: tuple[int, int]
     source_mesh: tuple[int, int]
@@ -85,7 +87,8 @@ class Sizes:
         terms = max(max(power) for power in job.kernel.sky_powers) + 1
         meshes = [(nodes.shape[0], nodes.shape[1]) for nodes in (job.target.noise.nodes, job.source.noise.nodes)]
         even = k // 2 + k // 2 % 2
-        return cls(shape, side, BLOCK_ROWS[side], k, even, wide_k, even_reach(job.wide), terms, *meshes)
+        wide_even = even_reach(job.wide)
+        return cls(shape, side, BLOCK_ROWS[side], k, even, wide_k, wide_even, job.science_convolved, terms, *meshes)
 
     @property
     def blocks(self) -> int:
@@ -125,7 +128,8 @@ class Layout:
         s, rows, nx = self.sizes, y1 - y0, self.sizes.shape[1]
         high, across = (rows + 1) // 2, (nx + 1) // 2
         r, source_pitch = s.k // 2, nx + 2 * s.even
-        yield self._spread(job, "source", y0, rows, s.even)
+        if not s.given:
+            yield self._spread(job, "source", y0, rows, s.even)
         inside = self.at("source", (s.even - r) * (source_pitch + 1))
         blocked = (s.side, s.step, 1, s.blocks)
         yield self._convolve(inside, source_pitch, "kernels", s.k, blocked, (rows, nx), "matched")
@@ -143,7 +147,7 @@ class Layout:
             yield self._convolve(near, pitch, "wide_squares", s.wide_squares_k, flat, (high, across), "smooth")
             target = self.at("smooth_target")
         yield _plain("subtract", rows, nx, (
-            target, self.at("matched"), self.at("sky_down"), self.at("sky_across"), s.terms, float(job.factor),
+            target, self.at("matched"), self.at("sky_down"), self.at("sky_across"), s.terms, self.at("scales"),
             rows, nx, self.at("difference"),
         ))  # fmt: skip
         yield self._weigh(job, y0, rows, whole=whole)
@@ -174,11 +178,12 @@ class Layout:
     def _weigh(self, job: Job, y0: int, rows: int, *, whole: bool) -> Launch:
         s, target, nx = self.sizes, job.target, self.sizes.shape[1]
         pitch = (nx + 1) // 2 + s.even
+        shown = self.at("target" if s.given else "matched")
         return _plain("weigh", (rows + 3) // 4, (nx + 3) // 4, (
-            self.at("matched"), rows, nx, self.at("target_mesh"), *target.noise.nodes.shape, target.noise.side // 2,
+            shown, rows, nx, self.at("target_mesh"), *target.noise.nodes.shape, target.noise.side // 2,
             y0 // 2, float(target.gain), LEAST_SHARE, self.at("through", s.even // 2 * (pitch + 1)), pitch,
             float(job.kernel.kernel_sum) ** 2, self.at("smooth") if s.wide_k else None, self.at("noise"),
-            abs(float(job.factor)), self.at("light"), self.at("variance"), self.at("scaled"),
+            float(job.factor), self.at("light"), self.at("variance"), self.at("scaled"),
             self.at("whole") if whole else None,
         ))  # fmt: skip
 
@@ -191,10 +196,13 @@ def _uploaded(s: Sizes) -> dict[str, Shape]:
         "kernels": (-(-ROWS // s.step), s.blocks, s.k, s.k),
         "squares": (-(-ROWS // NOISE_ROWS), s.blocks, s.squares_k, s.squares_k),
         "sky_down": (ROWS, s.terms),
+        "scales": (ROWS, 2),
         "sky_across": (s.terms, nx),
         "target_mesh": s.target_mesh,
         "source_mesh": s.source_mesh,
     }
+    if s.given:
+        found["through"] = _through(s)
     if s.wide_k:
         found |= {"wide": (s.wide_k, s.wide_k), "wide_squares": (s.wide_squares_k, s.wide_squares_k)}
     return found
@@ -215,15 +223,17 @@ def _downloaded(s: Sizes) -> dict[str, Shape]:
 def _between(s: Sizes) -> dict[str, Shape]:
     nx, half = s.shape[1], (ROWS + 1) // 2
     across = (nx + 1) // 2
-    found: dict[str, Shape] = {
-        "matched": (ROWS, nx),
-        "through": (half + s.even, across + s.even),
-        "noise": (half, across),
-    }
+    found: dict[str, Shape] = {"matched": (ROWS, nx), "noise": (half, across)}
+    if not s.given:
+        found["through"] = _through(s)
     if s.wide_k:
         found["target_variance"] = (half + s.wide_even, across + s.wide_even)
         found |= {"smooth_target": (ROWS, nx), "smooth": (half, across)}
     return found
+
+
+def _through(s: Sizes) -> Shape:
+    return (ROWS + 1) // 2 + s.even, (s.shape[1] + 1) // 2 + s.even
 
 
 def _tile(side: int, rows: int, k: int) -> tuple[int, int]:

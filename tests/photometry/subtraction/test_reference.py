@@ -37,7 +37,8 @@ def planes(difference):
     whole = (0, SHAPE[0], 0, SHAPE[1])
     target, source = (plate.window(*whole)[0] for plate in (job.target, job.source))
     light = reference.convolve_varying(source, job.kernel.planes, job.kernel.powers)
-    own = variance_of(light, job.target.noise.window(*whole), job.target.gain)
+    shown = target if job.science_convolved else light
+    own = variance_of(shown, job.target.noise.window(*whole), job.target.gain)
     through = variance_of(source, job.source.noise.window(*whole), job.source.gain)
     if job.wide is not None:
         target = reference.convolve_local(target, lambda _x, _y: job.wide, job.wide.shape[0] // 2)
@@ -51,8 +52,9 @@ def test_the_difference_is_that_of_the_exact_kernel(difference, planes):
         data = sweep(job, Planes.in_memory(SHAPE), threads).planes.data
     u, _ = frame_uv(SHAPE, np.arange(SHAPE[1]), np.zeros(1))
     sky = sky_of(job.kernel, SHAPE, 0, SHAPE[0])
-    exact = job.factor * (target - light - sky @ u[None, :] ** np.arange(sky.shape[1])[:, None])
-    sigma = abs(job.factor) * np.sqrt(own)
+    scale = job.scales(0, SHAPE[0]) @ np.stack([np.ones_like(u), u])
+    exact = (target - light - sky @ u[None, :] ** np.arange(sky.shape[1])[:, None]) / scale
+    sigma = job.factor * np.sqrt(own)
     # the kernel of a block is that of its middle
     assert np.abs((data - exact) / sigma).max() < 0.05 + 0.01 * (light / np.sqrt(own)).max()
     assert np.median(np.abs((data - exact) / sigma)) < 1e-3
@@ -62,7 +64,7 @@ def test_the_variance_is_that_of_the_squared_kernel(difference, planes):
     _, _, own, through = planes
     exact = reference.difference_variance(own, through, difference.optics) * difference.swept.job.factor**2
     ratio = difference.planes.variance / exact
-    assert np.median(np.abs(ratio - 1)) < 0.01
+    assert np.median(np.abs(ratio - 1)) < 0.015  # light of 2 x 2 pixels, whose noise differs
     assert np.percentile(np.abs(ratio - 1), 99) < 0.25  # 2 x 2 pixels share one, also on a star's flank
 
 

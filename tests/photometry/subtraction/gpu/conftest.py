@@ -29,9 +29,14 @@ def nvcc(tmp_path_factory):
 def no_device():
     """No device is open, and none stays open."""
     assert lend._KEEPER.device is None
+    before = {name: sys.modules.get(name) for name in ("pycuda", "pycuda.driver")}
     yield lend._KEEPER
     lend._KEEPER.close()
     lend._KEEPER.silence = None
+    for name, module in before.items():  # what a test made to be found is not found by the next
+        sys.modules.pop(name, None)
+        if module is not None:
+            sys.modules[name] = module
 
 
 @pytest.fixture

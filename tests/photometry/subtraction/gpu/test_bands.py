@@ -53,15 +53,17 @@ def assert_same(a, b):
         np.testing.assert_allclose(a.planes.variance, b.planes.variance, rtol=1e-4)
 
 
-@pytest.mark.parametrize("science_convolved", [False, True])
 @pytest.mark.parametrize(
-    ("shape", "reach", "wide"),
+    ("shape", "reach", "wide", "science_convolved"),
     [
-        ((250, 97), 15, None),  # 16 x 24 pixels a kernel; a second band of ten rows
-        ((241, 83), 4, 7),  # the last band is a single row; k is 1 more than a multiple of 4
-        ((60, 128), 7, 10),
-        ((31, 33), 3, None),
-        ((483, 66), 5, 6),
+        ((250, 97), 15, None, False),  # 16 x 24 pixels a kernel; a second band of ten rows
+        ((250, 97), 15, None, True),
+        ((241, 83), 4, 7, False),  # the last band is a single row; k is 1 more than a multiple of 4
+        ((241, 83), 4, None, True),
+        ((60, 128), 7, 10, False),
+        ((31, 33), 3, None, False),
+        ((31, 33), 3, None, True),
+        ((483, 66), 5, 6, False),
     ],
 )
 def test_is_the_cpu_s(make_job, threads, shape, reach, wide, science_convolved):

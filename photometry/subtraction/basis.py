@@ -1,6 +1,7 @@
 """The functions a matching kernel is made of: Gaussians times polynomials (Alard & Lupton 1998; Alard 2000).
 
-The first has unit sum, all others sum zero, so the first alone carries the flux scale.  All are separable.
+The first has unit sum, all others sum zero, so the first alone carries the flux scale.  All are separable, but for a
+share of the first.
 """
 
 from concurrent.futures import Executor

@@ -1,6 +1,6 @@
 """One frame as the subtraction reads it: any rectangle of it, without its sky, what means nothing flagged and filled.
 
-Nothing of the size of the frame is kept: every rectangle is prepared when it is asked for, always with the same result.
+Nothing of the size of the frame is kept here: every rectangle is prepared when it is asked for, always with the same result.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photometry.loops.fill import REACH, fill_holes
-from photometry.loops.flag import flag_lines, flag_sharp, flag_unusable
+from photometry.loops.flag import flag_lines, flag_unusable
 from photometry.loops.mesh import add_mesh
+from photometry.loops.sharp import flag_sharp
 from photometry.mask import WORTHLESS
 from photometry.subtraction.raw import Bits, Plane, Raw
 
@@ -69,7 +70,7 @@ class Stuck:
 class Plate:
     """sky, noise: the level, and the variance of blank sky, in the frame's unit and its square.
 
-    fractions   of `photometry.loops.flag.flag_sharp`; None: what is sharp was flagged before
+    fractions   of `photometry.loops.sharp.flag_sharp`; None: what is sharp was flagged before
     stuck       bad columns and rows; None: they were flagged before
     cores       of saturated stars; None: they are filled from their neighbours
     filled      what is flagged has been filled before

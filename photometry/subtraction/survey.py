@@ -12,10 +12,11 @@ from scipy import ndimage
 
 from photometry.background import THIRD_DIFFERENCE_GAIN, pedestal_of
 from photometry.errors import BadFrameError
-from photometry.loops.flag import EXCESS_SIGMA, HOT_SHARE, SATURATED, find_bit, flag_unusable
+from photometry.loops.flag import SATURATED, find_bit, flag_unusable
 from photometry.loops.lines import line_means, off_neighbours
 from photometry.loops.mesh import measure_cells
 from photometry.loops.peaks import HALF, find_peaks
+from photometry.loops.sharp import EXCESS_SIGMA, HOT_SHARE
 from photometry.subtraction.plate import Mesh, Plate, Stuck
 from photometry.subtraction.raw import Bits, Plane, Raw
 from photometry.subtraction.sides import STAR, Exposure

@@ -1,7 +1,7 @@
 """The second pass over the frames: the difference, what its noise is made of, and its flags, band by band.
 
-Each band is the work of one thread, which reads its rows of both frames, prepares, convolves and subtracts them.  Nothing of
-the size of the frame is kept but its mask; light and variances, which are smooth, on coarser pixels.
+Each band is the work of one thread, which reads its rows of both frames, prepares, convolves and subtracts them, and writes
+them where they belong.  What is kept of the whole frame is smooth, light and variances, and on coarser pixels.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,6 @@ NOISE_ROWS = 120  # whose variances pass through one row of kernels
 BLOCKS = 128  # pieces of the frame's longer side, each of which has one kernel
 BLOCK_LIMITS = (16, 64)  # pixels across one
 BLOCK_ROWS = {16: 24, 32: 30, 64: 60}  # down one, by its width: whole strips of the convolution's tiles
-
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
@@ -75,11 +74,11 @@ class Job:
 class Swept:
     """The planes of a difference while it is made, in the science frame's unit.
 
-    planes: difference and flags, where they are to be written; light, of 2 x 2 pixels: the template's, as the difference has
-    it, for the science frame's shows what changed too.  Of 4 x 4:
-    through, the source's variance as far as the kernel's sum takes it; variance, of the difference.  bright (n, 3): y, x of
-    very bright 2 x 2 pixels, and whether they are of a saturated core.  tops (n, 4) float32: y, x of the pixel in the middle
-    of each bright star, the light of a pixel there, and its sigma.
+    planes   difference and flags, where they are to be written
+    light    of 2 x 2 pixels: the template's, as the difference has it, for the science frame's shows what changed too
+    through  of 4 x 4: the source's variance, before the kernel, times the square of its sum;  variance  of the difference
+    bright   (n, 3): y, x of very bright 2 x 2 pixels, and whether they are of a saturated core
+    tops     (n, 4) float32: y, x of the pixel in the middle of each bright star, the light of a pixel there, its sigma
     """
 
     job: Job

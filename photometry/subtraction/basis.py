@@ -87,7 +87,8 @@ def basis_images(
     """(stamps, n + 1, size, size): each window (stamps, size + 2 half, size + 2 half) convolved with each kernel, and 1."""
     size = matrices.shape[1]
     f, wide = len(basis.filters), size + 2 * basis.half
-    out = np.ones((len(windows), len(basis.pairs) + 1, size, size), np.float32)
+    out = np.empty((len(windows), len(basis.pairs) + 1, size, size), np.float32)
+    out[:, -1] = 1
     norms, zero = (part.astype(np.float32)[:, None, None] for part in (basis.norms, basis.zero))
     along_x = [(fx, np.flatnonzero(basis.pairs[:, 1] == fx)) for fx in np.unique(basis.pairs[:, 1])]
 

@@ -36,7 +36,7 @@ from photometry.threads import start_threads
 Stars = NDArray[np.void]
 
 STAMPS_FOR_SKY = (0, 10, 40)  # stamps of stars and sky from which its order 0, 1, 2 is fitted
-STARS_FOR_ORDER = (0, 4, 25, 200)  # star stamps from which order 0, 1, 2, 3 is tried
+STARS_FOR_ORDER = (0, 4, 25, 150)  # star stamps from which order 0, 1, 2, 3 is tried
 KERNEL_SIGMAS = 6.0  # half-width of the kernel, in widths of the Gaussian between the PSFs
 LARGEST_KERNEL_HALF = 25  # pixels
 WIDTH_LIMITS = (0.5, 3.0)  # of the score's width in blank sky, beyond which a fit is not believed

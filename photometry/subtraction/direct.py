@@ -4,16 +4,12 @@ Guarantees: all k^2 products of each pixel are summed, in float32; nothing outsi
 threads of Python run meanwhile, and none is started.  ValueError where shapes do not fit each other.
 
 The loops are LLVM code (`tile_ir`), compiled for the host by llvmlite alone, because the import and the first use of numba
-take .7 s.  What was compiled is kept in $NUMBA_CACHE_DIR, or below the user's cache folder; a file there that is missing,
-damaged or of another version is made anew, and a folder that cannot be written costs the compilation each time.
+take .7 s.  What was compiled is kept by `code_cache`.
 """
 
 import ctypes
-import hashlib
-import os
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -23,12 +19,13 @@ import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
+from photometry import code_cache
+
 FloatArray = NDArray[np.float32]
 
 ROWS = 6  # of a tile
 
 _LOCK = threading.Lock()
-_DIGEST_BYTES = 32
 
 
 class _Code(NamedTuple):
@@ -39,34 +36,10 @@ class _Code(NamedTuple):
 
 
 def _cache_file(host: str) -> Path:
-    """Where the code for a host is kept: one file for each version of all that it is made from."""
+    """Where the code for a host is kept."""
     source = Path(__file__).with_name("tile_ir.py").read_bytes()
     made_from = f"{llvmlite.__version__} {llvm.llvm_version_info} {host} {ROWS}".encode() + source
-    user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or f"{user}/ast3").expanduser()
-    return folder / f"direct-{hashlib.sha256(made_from).hexdigest()[:32]}.o"
-
-
-def _kept(file: Path) -> bytes | None:
-    """The code in a file that begins with its digest; LLVM would not survive a damaged one."""
-    try:
-        kept = file.read_bytes()
-    except OSError:
-        return None
-    digest, code = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
-    return code if hashlib.sha256(code).digest() == digest else None
-
-
-def _keep(file: Path, code: bytes) -> None:
-    """Writes such a file at once and whole, or not at all."""
-    new = file.with_name(f"{file.name}.{os.getpid()}")
-    with suppress(OSError):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            new.write_bytes(hashlib.sha256(code).digest() + code)
-            new.replace(file)
-        finally:
-            new.unlink(missing_ok=True)
+    return code_cache.place_of("direct", ".o", made_from)
 
 
 def _machine(cpu: str, flags: str) -> llvm.TargetMachine:
@@ -99,10 +72,10 @@ def _code() -> _Code:
     cpu, flags = llvm.get_host_cpu_name(), features.flatten()
     machine = _machine(cpu, flags)
     file = _cache_file(f"{machine.triple} {cpu} {flags}")
-    code = _kept(file)
+    code = code_cache.read(file)
     if code is None:
         code = _compile(machine, features)
-        _keep(file, code)
+        code_cache.write(file, code)
     return _load(machine, code)
 
 

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 Plane = NDArray[np.float32]
 Flags = NDArray[np.uint8]
 
+OTHER_SHARE = 0.3  # of a lobe that lies across the middle
+
 
 @njit(nogil=True, cache=True)
 def find_tops(light: Plane, sigma: Plane, least: float) -> NDArray[np.float32]:
@@ -36,47 +38,75 @@ def _is_top(light: Plane, value: np.float32, y: int, x: int) -> bool:
 
 @njit(nogil=True, cache=True)
 def dipole_reaches(
-    planes: tuple[Plane, Flags, Plane], stars: Plane, sky: float, psfs: NDArray[np.float32], search: tuple[int, int],
+    planes: tuple[Plane, Flags, Plane], stars: Plane, sky: float, psfs: NDArray[np.float32], search: tuple[int, int, int],
     limits: tuple[float, float],
 ) -> Plane:  # fmt: skip
-    """(n,): how far from each star on its PSF fits with both signs, on either side of it; 0 where that is not so.
+    """(n,): how far a dipole reaches from each star's middle; 0 where there is none.
 
     planes: data, what is usable of them, light of 2 x 2 pixels; stars (n, 4): y, x, light and sigma; psfs (n, k, k), k odd.
-    The variance of a pixel is `sky` and what the star's own says of its light.  search: as far and in such steps places are
-    looked at; limits: sigmas that each sign has at least, and share of the stronger that the other has.
+    The variance of a pixel is `sky` and what the star's own says of its light.  search: steps from the middle within which
+    lobes make a dipole, and as far as it is followed (where they do if the middle means nothing), pixels of a step; limits:
+    sigmas that each lobe has at least, and how odd the whole is, 1 being all.
     """
+    inner, most, step = search
     out = np.empty(len(stars), np.float32)
+    fits = np.empty((2 * most + 1, 2 * most + 1), np.float32)
+    sigmas = np.empty_like(fits)
     for i in range(len(stars)):
         y, x, light, sigma = stars[i]
         noise = sky, max(sigma * sigma - sky, 0.0) / light
-        out[i] = _reach(planes, int(y), int(x), noise, psfs[i], search, limits)
+        _fit_round(planes, int(y), int(x), noise, psfs[i], step, fits, sigmas)
+        reach = inner if planes[1][int(y), int(x)] else most
+        part = slice(most - reach, most + reach + 1)
+        scores, near = fits[part, part] / sigmas[part, part], fits[part, part]
+        is_one = min(-scores.min(), scores.max()) > limits[0] and _oddness(near) > limits[1]
+        out[i] = step * _extent(fits / sigmas, limits[0]) if is_one else 0.0
     return out
 
 
 @njit(nogil=True, cache=True)
-def _reach(
-    planes: tuple[Plane, Flags, Plane], y: int, x: int, noise: tuple[float, float], psf: Plane, search: tuple[int, int],
-    limits: tuple[float, float],
-) -> float:  # fmt: skip
-    """Of one star; noise: the variance of a pixel is noise[0] + noise[1] times the light."""
+def _fit_round(
+    planes: tuple[Plane, Flags, Plane], y: int, x: int, noise: tuple[float, float], psf: Plane, step: int, fits: Plane,
+    sigmas: Plane,
+) -> None:  # fmt: skip
+    """What a PSF fits at places round (y, x), within a disc, and its sigma; noise: variance is noise[0] + noise[1] light."""
     data, usable, light = planes
-    (most, step), (least, share) = search, limits
-    low, high, far = 0.0, 0.0, 0.0
-    dark, bright = (0, 0), (0, 0)
-    for b in range(y - most, y + most + 1, step):
-        for a in range(x - most, x + most + 1, step):
-            if (b - y) ** 2 + (a - x) ** 2 > most**2 or not (0 <= b < data.shape[0] and 0 <= a < data.shape[1]):
-                continue
-            variance = noise[0] + noise[1] * max(light[b // 2, a // 2], 0)
-            score = _fit(data, usable, b, a, psf) / np.sqrt(variance)
-            if score < low:
-                low, dark = score, (b - y, a - x)
-            if score > high:
-                high, bright = score, (b - y, a - x)
-            if abs(score) > least:
-                far = max(far, np.hypot(b - y, a - x))
-    opposite = dark[0] * bright[0] + dark[1] * bright[1] < 0
-    return far if opposite and min(-low, high) > max(least, share * max(-low, high)) else 0.0
+    most = len(fits) // 2
+    fits[:], sigmas[:] = 0, 1
+    for j in range(-most, most + 1):
+        for i in range(-most, most + 1):
+            b, a = y + j * step, x + i * step
+            if j * j + i * i <= most * most and 0 <= b < data.shape[0] and 0 <= a < data.shape[1]:
+                fits[j + most, i + most] = _fit(data, usable, b, a, psf)
+                sigmas[j + most, i + most] = np.sqrt(noise[0] + noise[1] * max(light[b // 2, a // 2], 0))
+
+
+@njit(nogil=True, cache=True)
+def _oddness(fits: Plane) -> float:
+    """How much each value is the negative of that across the middle: 1 all, 0 one lobe beside it, -1 one on it.
+
+    Of light, not of sigmas: what a star loses on one side it has on the other.
+    """
+    n = len(fits)
+    across, square = 0.0, 0.0
+    for j in range(n):
+        for i in range(n):
+            across -= fits[j, i] * fits[n - 1 - j, n - 1 - i]
+            square += fits[j, i] ** 2
+    return across / max(square, 1e-30)
+
+
+@njit(nogil=True, cache=True)
+def _extent(scores: Plane, least: float) -> float:
+    """Steps from the middle to the outermost value beyond `least` that has something of the other sign across the middle."""
+    n = len(scores)
+    far = 0.0
+    for j in range(n):
+        for i in range(n):
+            mine, other = scores[j, i], scores[n - 1 - j, n - 1 - i]
+            if abs(mine) > least and mine * other < -OTHER_SHARE * mine * mine:
+                far = max(far, np.hypot(j - n // 2, i - n // 2))
+    return far
 
 
 @njit(nogil=True, cache=True)

@@ -1,7 +1,7 @@
 """Bright stars that are not where they were: their cores are flagged, for both lobes would pass for something that changed.
 
 A kernel follows what all stars of a neighbourhood do; one that moves by itself, or that the air moves otherwise, leaves a
-bright and a dark lobe, side by side.  What is new or gone leaves one.
+bright lobe and as dark a one across its middle.  What is new or gone leaves one.
 """
 
 from concurrent.futures import Executor
@@ -15,11 +15,14 @@ from photometry.psf import PsfModel
 from photometry.subtraction.sweep import Swept
 
 ROWS = 240  # looked at together
-REACH_FWHM = 2.5  # from a star's middle: as far as lobes are looked for
+LOBE_FWHM = 1.2  # from a star's middle: within it lobes make a dipole
+REACH_FWHM = 2.5  # as far as one is followed; it begins there where the core is saturated
 STEP_FWHM = 0.4  # between the places where they are
 RIM_FWHM = 0.5  # round the outermost, flagged too
 LOBE_SIGMA = 3.5
-LOBE_SHARE = 0.35  # of the stronger lobe that the other has at least
+# of what lies round the star: near 1 where it moved, near 0 where something is new or gone beside it; the lensing event of
+# the real frames, beside a star that is subtracted badly, has 0.6
+ODDNESS = 0.7
 PSF_FWHM = 1.0  # half-width of the PSF that is fitted
 
 Stars = NDArray[np.float32]
@@ -42,14 +45,15 @@ def _moved(swept: Swept, psf: PsfModel, stars: Stars) -> list[Moved]:
     if not len(stars):
         return []
     half, most = min(int(np.ceil(PSF_FWHM * psf.fwhm)), psf.half), int(np.ceil(REACH_FWHM * psf.fwhm))
-    search, inner = (most, max(int(STEP_FWHM * psf.fwhm), 1)), slice(psf.half - half, psf.half + half + 1)
+    step, inner = max(int(STEP_FWHM * psf.fwhm), 1), slice(psf.half - half, psf.half + half + 1)
+    search = int(np.ceil(LOBE_FWHM * psf.fwhm / step)), most // step, step
     y0 = max(int(stars[:, 0].min()) - most - half, 0) // 2 * 2
     rows = slice(y0, int(stars[:, 0].max()) + most + half + 1)
     usable = ((swept.planes.bits(rows) & np.uint16(BAD_BITS)) == 0).view(np.uint8)
     planes = swept.planes.pixels(rows), usable, swept.light[y0 // 2 :]
     stamps = np.stack([psf.at(x, y)[inner, inner] for y, x in stars[:, :2].tolist()]).astype(np.float32)
     here = stars - np.array([y0, 0, 0, 0], np.float32)
-    reaches = dipole_reaches(planes, here, _sky_variance(swept), stamps, search, (LOBE_SIGMA, LOBE_SHARE))
+    reaches = dipole_reaches(planes, here, _sky_variance(swept), stamps, search, (LOBE_SIGMA, ODDNESS))
     moved = np.flatnonzero(reaches)
     wide = np.ceil(reaches[moved] + RIM_FWHM * psf.fwhm)
     return [(int(y), int(x), int(r)) for (y, x), r in zip(stars[moved, :2].tolist(), wide.tolist(), strict=True)]

@@ -36,9 +36,11 @@ from photometry.threads import start_threads
 Stars = NDArray[np.void]
 
 STAMPS_FOR_SKY = (0, 10, 40)  # stamps of stars and sky from which its order 0, 1, 2 is fitted
-STARS_FOR_ORDER = (0, 4, 25, 150)  # star stamps from which order 0, 1, 2, 3 is tried
+FEWEST_STARS = 5  # of fewer one that varies, or is a galaxy, rules the kernel
+STARS_FOR_ORDER = (0, 5, 25, 150)  # star stamps from which order 0, 1, 2, 3 is tried
 KERNEL_SIGMAS = 6.0  # half-width of the kernel, in widths of the Gaussian between the PSFs
 LARGEST_KERNEL_HALF = 25  # pixels
+CHI2_LIMIT = 3.0  # of the median star, with all that varies left out: beyond it the kernel is none of these frames'
 WIDTH_LIMITS = (0.5, 3.0)  # of the score's width in blank sky, beyond which a fit is not believed
 STARS_FOR_PSF = 300
 SAMPLED_ROWS = 16  # that say whether two frames are one
@@ -149,9 +151,10 @@ def _matched(
     basis = make_basis(task.roles.sigmas, reach)
     stamps = fitstamps.cut(pair, science.stars, basis, threads)
     stars = int(stamps.star.sum())
-    if not stars:
+    if stars < FEWEST_STARS:
         raise SubtractionFailedError(
-            f"no clean star with a peak of {fitstamps.MIN_SIGNAL:g} sigma on both frames to fit the kernel on"
+            f"{stars or 'no'} clean stars with a peak of {fitstamps.MIN_SIGNAL:g} sigma on both frames to fit the kernel on,"
+            f" {FEWEST_STARS} are needed"
         )
     noise = Noise(
         target_gain=task.target.plate.gain,
@@ -191,6 +194,8 @@ def _broadened(psf: PsfModel, kernel: NDArray[np.float64]) -> PsfModel:
 def _unbelievable(kernel: Kernel) -> str | None:
     """What is wrong with a kernel by itself."""
     total = kernel.kernel_sum
+    if not kernel.chi2 < CHI2_LIMIT:
+        return f"chi2 {kernel.chi2:.1f} of the stars it was fitted to"
     if not np.isfinite(kernel.planes).all() or not total > 0:
         return f"kernel sum {total:.3g}"
     corners = [kernel.at(u, v) for u in (-1, 0, 1) for v in (-1, 0, 1)]

@@ -59,7 +59,10 @@ def dipole_reaches(
         reach = inner if planes[1][int(y), int(x)] else most
         part = slice(most - reach, most + reach + 1)
         scores, near = fits[part, part] / sigmas[part, part], fits[part, part]
-        is_one = min(-scores.min(), scores.max()) > limits[0] and _oddness(near) > limits[1]
+        lobes = min(-scores.min(), scores.max()) > limits[0]
+        # what is brightest at the rim belongs to something beyond it
+        inside = max(_distance(int(scores.argmin()), reach), _distance(int(scores.argmax()), reach)) < reach
+        is_one = lobes and inside and _oddness(near) > limits[1]
         out[i] = step * _extent(fits / sigmas, limits[0]) if is_one else 0.0
     return out
 
@@ -79,6 +82,12 @@ def _fit_round(
             if j * j + i * i <= most * most and 0 <= b < data.shape[0] and 0 <= a < data.shape[1]:
                 fits[j + most, i + most] = _fit(data, usable, b, a, psf)
                 sigmas[j + most, i + most] = np.sqrt(noise[0] + noise[1] * max(light[b // 2, a // 2], 0))
+
+
+@njit(nogil=True, cache=True)
+def _distance(place: int, reach: int) -> float:
+    """Steps from the middle of a square of 2 reach + 1 to one of its places, counted along its rows."""
+    return float(np.hypot(place // (2 * reach + 1) - reach, place % (2 * reach + 1) - reach))
 
 
 @njit(nogil=True, cache=True)

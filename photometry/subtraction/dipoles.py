@@ -20,8 +20,9 @@ REACH_FWHM = 2.5  # as far as one is followed; it begins there where the core is
 STEP_FWHM = 0.4  # between the places where they are
 RIM_FWHM = 0.5  # round the outermost, flagged too
 LOBE_SIGMA = 3.5
-# of what lies round the star: near 1 where it moved, near 0 where something is new or gone beside it
-ODDNESS = 0.7
+# of what lies round the star: near 1 where it moved, near 0 where something is new or gone beside it; up to 0.8 at the real
+# lensing event, between bright stars that are subtracted badly
+ODDNESS = 0.85
 PSF_FWHM = 1.0  # half-width of the PSF that is fitted
 
 Stars = NDArray[np.float32]

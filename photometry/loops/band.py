@@ -6,10 +6,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from photometry.loops.runs import RUN, some_bits
+
 Plane = NDArray[np.float32]
 Bits = NDArray[np.uint8]
-
-RUN = 64  # pixels looked at together
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
@@ -95,7 +95,7 @@ def grow_bit(bits: Bits, bit: int) -> None:
     for y in range(ny):
         for begin in range(0, nx, RUN):
             part = bits[y, begin : begin + RUN]
-            if not _some(part) & old:
+            if not some_bits(part) & old:
                 continue
             for x in range(begin, begin + part.size):
                 if bits[y, x] & old:
@@ -106,12 +106,3 @@ def grow_bit(bits: Bits, bit: int) -> None:
             row = bits[y]
             for x in range(nx):
                 row[x] = (row[x] | (old if row[x] & new else np.uint8(0))) & ~new
-
-
-@njit(nogil=True, cache=True)
-def _some(part: Bits) -> np.uint8:
-    """All bits that are set anywhere."""
-    some = np.uint8(0)
-    for x in range(part.size):
-        some |= part[x]
-    return some

@@ -4,10 +4,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from photometry.loops.runs import RUN, some_bits
+
 Plane = NDArray[np.float32]
 Bits = NDArray[np.uint8]
 
-RUN = 64  # pixels looked at together
 SIGMAS = (1.0, 2.0, 4.0)  # pixels: of the Gaussians that fill ever larger holes
 REACH = 13  # pixels: of the widest
 FEWEST = 0.02  # of a Gaussian's weight that must be on usable pixels
@@ -25,10 +26,7 @@ def fill_holes(data: Plane, bits: Bits, worthless: int) -> None:
     for y in range(ny):
         for begin in range(0, nx, RUN):
             part = bits[y, begin : begin + RUN]
-            some = np.uint8(0)
-            for x in range(part.size):
-                some |= part[x]
-            if some & bad == 0:
+            if some_bits(part) & bad == 0:
                 continue
             for x in range(begin, begin + part.size):
                 if bits[y, x] & bad:

@@ -4,13 +4,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from photometry.loops.runs import RUN, some_bits
 from photometry.mask import Bit
 
 Plane = NDArray[np.float32]
 Bits = NDArray[np.uint8]
 
 SATURATED, BAD = np.uint8(Bit.SATURATED), np.uint8(Bit.BAD)
-RUN = 64  # pixels looked at together
 LOWEST = np.float32(-3e38)  # below it: minus infinity
 
 
@@ -57,10 +57,7 @@ def find_bit(bits: Bits, bit: int) -> NDArray[np.int64]:
     for y in range(ny):
         for begin in range(0, nx, RUN):
             part = bits[y, begin : begin + RUN]
-            some = np.uint8(0)
-            for x in range(part.size):
-                some |= part[x]
-            if not some & wanted:
+            if not some_bits(part) & wanted:
                 continue
             if count + RUN > len(out):
                 longer = np.empty((2 * len(out), 2), np.int64)

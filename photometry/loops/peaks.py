@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 Plane = NDArray[np.float32]
 Bits = NDArray[np.uint8]
 
-RUN = 64
 HALF = 3  # pixels: of the square whose light is summed, and the least distance from the border
 FIELDS = 9  # x, y, flux, peak, noise of a pixel, and the four ratios of opposite neighbours to the peak
 

@@ -4,8 +4,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from photometry.loops.flag import BAD, RUN
+from photometry.loops.flag import BAD
 from photometry.loops.mesh import Place, value_at
+from photometry.loops.runs import RUN
 from photometry.mask import Bit
 
 Plane = NDArray[np.float32]

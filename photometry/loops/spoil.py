@@ -4,11 +4,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from photometry.loops.runs import RUN
+
 Plane = NDArray[np.float32]
 Bits = NDArray[np.uint8]
 Lines = NDArray[np.uint8]
-
-RUN = 64  # pixels looked at together
 
 
 @njit(nogil=True, cache=True)

@@ -13,8 +13,9 @@ from itertools import permutations
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
-from ast3d.common.rules import Rule, found
-from ast3d.common.schema import TELESCOPE, Config, Telescope, settings_of
+from ast3d.common.cluster_schema import ClusterNode
+from ast3d.common.rules import NAME, Rule, found
+from ast3d.common.schema import Config, Telescope, settings_of
 from ast3d.common.strict_yaml import MAX_BYTES, ConfigError, Mapping, Node, Scalar, parse
 
 __all__ = ["Config", "ConfigError", "load", "load_lenient"]
@@ -22,6 +23,7 @@ __all__ = ["Config", "ConfigError", "load", "load_lenient"]
 GroupT = TypeVar("GroupT")
 
 MAX_TELESCOPES = 64
+MAX_NODES = 16
 MAX_COMPLAINTS = 20
 
 
@@ -71,7 +73,9 @@ def _config(root: Node, unknown: list[str]) -> Config:
         if key not in groups:
             unknown.append(_unknown(file.lines[key], key, groups))
         elif key == "telescopes":
-            values[key] = _telescopes(node, unknown)
+            values[key] = _named(Telescope, node, key, unknown, 1, MAX_TELESCOPES)
+        elif key == "nodes":
+            values[key] = _named(ClusterNode, node, key, unknown, 0, MAX_NODES)
         else:
             values[key] = _group(groups[key].default_factory, node, key, unknown)  # type: ignore[arg-type]
     config = Config(**values)
@@ -92,15 +96,18 @@ def _unknown(line: int, key: str, known: Iterable[str]) -> str:
     return f"{line}: {ascii(key)[1:-1]}: not a known key; {allowed}"
 
 
-def _telescopes(node: Node, unknown: list[str]) -> dict[str, Telescope]:
-    pairs = _mapping(node, "telescopes").items
-    if not 1 <= len(pairs) <= MAX_TELESCOPES:
-        raise ConfigError(f"{node.line}: telescopes: found {len(pairs)}, allowed: 1 to {MAX_TELESCOPES}")
-    telescopes = {}
+def _named(
+    kind: Callable[..., GroupT], node: Node, key: str, unknown: list[str], least: int, most: int
+) -> dict[str, GroupT]:
+    """A group for each of some names, in the order of the file."""
+    pairs = _mapping(node, key).items
+    if not least <= len(pairs) <= most:
+        raise ConfigError(f"{node.line}: {key}: found {len(pairs)}, allowed: {least} to {most}")
+    groups = {}
     for name, item in pairs.items():
-        _take(TELESCOPE, Scalar(name, item.line), "telescopes")
-        telescopes[name] = _group(Telescope, item, f"telescopes.{name}", unknown)
-    return telescopes
+        _take(NAME, Scalar(name, item.line), key)
+        groups[name] = _group(kind, item, f"{key}.{name}", unknown)
+    return groups
 
 
 def _group(kind: Callable[..., GroupT], node: Node, key: str, unknown: list[str]) -> GroupT:
@@ -135,6 +142,24 @@ def _check_together(config: Config, root: Node) -> None:
     for inner, outer in permutations(folders, 2):
         if PurePosixPath(folders[inner]).is_relative_to(folders[outer]):
             _refuse(root, f"paths.{inner}", folders[inner], f"a folder outside paths.{outer} ({folders[outer]})")
+    if config.ha.node is not None:
+        _check_cluster(config, root)
+
+
+def _check_cluster(config: Config, root: Node) -> None:
+    """Of a node among others: who is who."""
+    allowed = f"one of nodes: {', '.join(config.nodes) or 'there are none'}"
+    if config.ha.node not in config.nodes:
+        _refuse(root, "ha.node", str(config.ha.node), allowed)
+    for name, telescope in config.telescopes.items():
+        if telescope.node not in config.nodes:
+            _refuse(root, f"telescopes.{name}.node", str(telescope.node), allowed)
+    if not config.ha.etcd:
+        _refuse(root, "ha.etcd", "none", "at least one member, such as 'http://10.0.0.1:2379'")
+    if bool(config.ha.etcd_cert) != bool(config.ha.etcd_key):
+        _refuse(root, "ha.etcd_cert", str(config.ha.etcd_cert), "a certificate and a key, or neither")
+    if config.ha.mode == "redundant" and not any(node.spare for node in config.nodes.values()):
+        _refuse(root, "ha.mode", "redundant", "a node with `spare: true`, or mode cyclic")
 
 
 def _refuse(root: Node, key: str, what: str, allowed: str) -> NoReturn:

@@ -6,7 +6,7 @@ the value as the dataclass holds it (lists as tuples); `ValueError` says in word
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal, Protocol
 
@@ -34,6 +34,15 @@ class Setting:
     doc: str
     unit: str = ""
     by: By = "config"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A mapping of the file."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The keys and values, plain: JSON can carry them (tuples are lists there)."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,9 @@ class Text:
         if not (isinstance(value, str) and re.fullmatch(self.pattern, value)):
             raise ValueError(self.allowed)
         return value
+
+
+NAME = Text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", "a letter or digit, then up to 31 letters, digits, '_', '.' or '-'")
 
 
 @dataclass(frozen=True)

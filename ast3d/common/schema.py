@@ -3,27 +3,18 @@
 The defaults here and in `conf/ast3d.yaml` are the same.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, get_type_hints
 
-from ast3d.common.rules import Either, Folder, ListOf, Number, OneOf, Setting, Switch, Text
+from ast3d.common.cluster_schema import ClusterNode, Ha
+from ast3d.common.rules import NAME, Either, Folder, Group, ListOf, Number, OneOf, Setting, Switch, Text
 
-TELESCOPE = Text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", "a letter or digit, then up to 31 letters, digits, '_', '.' or '-'")
 _UNIX_GROUP = Text(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", "the name of a Unix group")
 _FILE_NAME = Text(r"[^/\x00-\x1f]*[^/.\x00-\x1f][^/\x00-\x1f]*", "a file name without '/'")
 _PATTERN = Text(r"[^/\x00-\x1f]{1,255}", "a file name pattern such as '*.tmp'")
 _ARGUMENT = Text(r"[^\x00]{1,4096}", "a word in quotes")
 _PLANES = ("DIFF", "VAR", "MASK", "SCORE", "PSF")
-
-
-@dataclass(frozen=True)
-class Group:
-    """A mapping of the file."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The keys and values, plain: JSON can carry them (tuples are lists there)."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -36,6 +27,12 @@ class Telescope(Group):
             Either(None, _FILE_NAME),
             "the template's file name in templates/TELESCOPE; null: the only one there",
         ),
+    ] = None
+    node: Annotated[
+        str | None, Setting(Either(None, NAME), "the node whose telescope it is; null: there is only this node")
+    ] = None
+    array: Annotated[
+        str | None, Setting(Either(None, NAME), "the array that it belongs to: operators move those of an array together")
     ] = None
 
 
@@ -246,6 +243,8 @@ class Config(Group):
     protect: Protect = field(default_factory=Protect)
     roulog: Roulog = field(default_factory=Roulog)
     photometry: Photometry = field(default_factory=Photometry)
+    nodes: dict[str, ClusterNode] = field(default_factory=dict)
+    ha: Ha = field(default_factory=Ha)
 
 
 @cache

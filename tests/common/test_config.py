@@ -39,7 +39,7 @@ photometry: {gain: 1.25e+1, aperture_radii_pixels: [1, 22.5]}
 def groups():
     yield "telescopes.*", schema.Telescope
     for group in dataclasses.fields(Config):
-        if group.name != "telescopes":
+        if group.name not in ("telescopes", "nodes"):
             yield group.name, group.default_factory
 
 
@@ -83,7 +83,7 @@ class TestDocumentedDefault:
         assert setting.unit in words
 
     def test_is_short_enough_to_read_over_a_slow_line(self):
-        assert DOCUMENTED.stat().st_size < 8192
+        assert DOCUMENTED.stat().st_size < 13312
 
 
 class TestLoad:
@@ -134,6 +134,24 @@ class TestLoad:
             ("telescopes: {.tmp: {}}\n", 1, "found '.tmp'"),
             ("telescopes:\n  a: {template: ../x}\n", 2, "telescopes.a.template: found '../x'"),
             ("telescopes:\n  a: {template: '..'}\n", 2, "telescopes.a.template: found '..'"),
+            ("nodes:\n  A: {address: '10.0.0.1'}\n", 2, "nodes.A.address: found '10.0.0.1', allowed: an address and a port"),
+            ("ha: {node: A}\n", 1, "ha.node: found A, allowed: one of nodes: there are none"),
+            (
+                "nodes:\n  A: {address: 'a:1'}\nha: {node: A}\n",
+                1,
+                "telescopes.ast3-1.node: found None, allowed: one of nodes: A",
+            ),
+            (
+                "telescopes: {t: {node: A}}\nnodes: {A: {address: 'a:1'}}\nha:\n  node: A\n",
+                4,
+                "ha.etcd: found none, allowed: at least one member",
+            ),
+            (
+                "telescopes: {t: {node: A}}\nnodes: {A: {}}\nha: {node: A, mode: redundant, etcd: ['http://a:2379']}\n",
+                3,
+                "ha.mode: found redundant, allowed: a node with `spare: true`",
+            ),
+            ("ha: {etcd: [a]}\n", 1, "ha.etcd: found ['a'], allowed: a list of 0 to 16, each a URL with its port"),
             ("paths: {log: log}\n", 1, "paths.log: found 'log', allowed: an absolute path"),
             ("paths: {log: /a/../b}\n", 1, "absolute path without '..'"),
             ("paths: {log: /}\n", 1, "absolute path"),

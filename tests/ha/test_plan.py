@@ -66,8 +66,7 @@ def test_is_as_the_table_says(case):
 
 def test_the_table_has_every_membership():
     seen = {}
-    for case in cases():
-        case = case.values[0]
+    for case in (param.values[0] for param in cases()):
         seen.setdefault((case.mode, case.ring, case.owners, case.holders), set()).add(case.able)
     assert {len(able) for (_, ring, *_), able in seen.items() if len(ring) == 3} == {8}
     assert {len(able) for (_, ring, *_), able in seen.items() if len(ring) == 4} == {16}

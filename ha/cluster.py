@@ -111,8 +111,8 @@ class Daemon:
     """What ast3d answered: see `ast3d.claims`.
 
     `served`: attempts that ended well or by their frame's fault; `ill`: the machine's last failure since then; `broken`:
-    what is wrong with the machine now, work or not; `waiting` and `running` count frames by telescope; `fenced`: claims that are
-    refused by the fence.
+    what is wrong with the machine now, work or not; `waiting` and `running` count frames by telescope; `fenced`: claims that
+    are refused by the fence.
     """
 
     served: int

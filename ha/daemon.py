@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ast3d.common.about import VERSION
 from ast3d.common.clock import boottime
-from ast3d.common.config import Config, ConfigError, load, load_lenient
+from ast3d.common.config import Config, ConfigError, load
 from ast3d.common.crew import Crew, Kind
 from ast3d.common.files import one_line, write_durable
 from ast3d.common.layout import Place
@@ -44,7 +44,7 @@ class Daemon:
     """One agent.  `run` returns when it was asked to stop.  OSError where its sockets cannot be made."""
 
     def __init__(self, place: Place, config: Config, log: Logger) -> None:
-        self.place, self.config, self.log = place, config, log
+        self.place, self.config, self._log = place, config, log
         self.file = place.layout.state / "ha.json"
         self.state = State()
         self.inputs: deque[i.Input] = deque()
@@ -67,7 +67,7 @@ class Daemon:
         self.configure(self.config)
         for helper in HELPERS:
             self.begin(helper)
-        self.log.info("daemon.start", version=VERSION, node=self.config.ha.node)
+        self._log.info("daemon.start", version=VERSION, node=self.config.ha.node)
         on_ready()
         systemd.notify("READY=1")
         bugs = 0
@@ -76,12 +76,12 @@ class Daemon:
                 self.turn()
                 bugs = 0
             except Exception:  # noqa: BLE001  the daemon's outermost loop: it says so and goes on
-                self.log.fatal("daemon.bug", trace=traceback.format_exc())
+                self._log.fatal("daemon.bug", trace=traceback.format_exc())
                 bugs += 1
                 if bugs == BUGS_AT_MOST:
                     return 1
                 time.sleep(BUG_SECONDS)
-        self.log.info("daemon.stop", reason=self.stopping)
+        self._log.info("daemon.stop", reason=self.stopping)
         self.crew.close()
         self.desk.close()
         self.witness.close()
@@ -131,7 +131,7 @@ class Daemon:
 
     @do.register
     def _(self, effect: effects.Log) -> None:
-        getattr(self.log, effect.level.lower())(effect.event, **effect.fields)
+        getattr(self._log, effect.level.lower())(effect.event, **effect.fields)
 
     @do.register
     def _(self, effect: effects.Reply) -> None:
@@ -156,7 +156,7 @@ class Daemon:
         try:
             write_durable(self.file, translate.remember(effect.telescopes))
         except OSError as error:
-            self.log.error("ha.unsaved", reason=one_line(error), so="after a reboot this node may not know what moved")
+            self._log.error("ha.unsaved", reason=one_line(error), so="after a reboot this node may not know what moved")
 
     # --- helpers
 
@@ -182,7 +182,7 @@ class Daemon:
 
     def lose(self, helper: Helper, reason: str) -> None:
         """A helper ended."""
-        self.log.error("helper.down", helper=helper, reason=reason)
+        self._log.error("helper.down", helper=helper, reason=reason)
         if helper == "courier":
             self.inputs.append(i.CourierLost(boottime()))
         elif helper == "liaison":
@@ -219,10 +219,10 @@ class Daemon:
         try:
             config = load(self.place.config_file)
         except ConfigError as error:
-            self.log.error("config.problem", reason=f"{error}; the old configuration stays")
+            self._log.error("config.problem", reason=f"{error}; the old configuration stays")
             return
         if config.ha.node is None:
-            self.log.error("config.problem", reason="ha.node is null: `systemctl disable --now ast3-ha` ends failover")
+            self._log.error("config.problem", reason="ha.node is null: `systemctl disable --now ast3-ha` ends failover")
             return
         self.configure(config)
         for helper in HELPERS:
@@ -231,7 +231,7 @@ class Daemon:
     def configure(self, config: Config) -> None:
         """By this configuration from now on."""
         self.config = config
-        self.log.set_level(config.roulog.level)
+        self._log.set_level(config.roulog.level)
         self.desk.admit(config.control.group, config.control.operators)
         self.inputs.append(i.ConfigurationRead(boottime(), translate.settings_of(config)))
 
@@ -242,5 +242,5 @@ class Daemon:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            self.log.error("ha.forgotten", reason=one_line(error))
+            self._log.error("ha.forgotten", reason=one_line(error))
             return {}

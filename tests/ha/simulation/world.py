@@ -4,7 +4,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ha import inputs as i
 from ha import translate
@@ -204,6 +204,11 @@ class World:
         for lease in [lease for lease in self.store.leases if self.rng.random() < share]:
             self.store.revoke(lease)
 
+    def extend(self) -> None:
+        """A new leader gives every lease its whole time again."""
+        self.store.now = self.now
+        self.store.extend()
+
     def heal(self) -> None:
         """All that was broken works."""
         self.cut.clear()
@@ -221,6 +226,3 @@ def setups(rng: random.Random) -> Setup:
         rng.choice((3, 3, 4)), rng.choice(("cyclic", "redundant")), rng.choice(("temporary", "temporary", "permanent")),
         rng.choice(("provisional", "park")), rng.choice((1, 1, 2)),
     )  # fmt: skip
-
-
-__all__ = ["Setup", "World", "replace", "setups"]

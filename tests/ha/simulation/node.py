@@ -98,6 +98,7 @@ class Node:
         self.up = False
         self.paused_until = 0.0
         self.cycles = 0
+        self.renewed = 0.0  # when etcd last gave it a lease
         self.log: list[str] = []
         self.restart(0.0)
 

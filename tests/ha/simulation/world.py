@@ -102,6 +102,7 @@ class World:
         for telescope in self.telescopes:
             self.at(self.rng.uniform(0.0, CADENCE), lambda telescope=telescope: self.deliver(telescope))  # type: ignore[misc]
         self.delivering = True
+        self.moves = 0
 
     # --- time
 
@@ -125,6 +126,8 @@ class World:
                 continue
             self.now, _, do = heapq.heappop(self._events)
             do()
+        if not stop():
+            self.now = until
 
     def tell(self, what: str) -> None:
         """For the story."""
@@ -165,6 +168,8 @@ class World:
         if not node.up or order["n"] != node.cycles:
             return
         answer = cycle(Door(self, node.name), order, lambda: self.now + node.offset)
+        if answer["renewed_at"] is not None:
+            node.renewed = self.now
         seconds = self.rng.uniform(0.003, 0.2)
         self.after(seconds, lambda: self.cycled(node, answer))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 MAX_REQUEST_BYTES = 64 * 1024
 READING = ("status", "tasks", "why")
-CHANGING = ("retry", "pause", "resume", "acknowledge", "stop")
+CHANGING = ("retry", "pause", "resume", "acknowledge", "stop", "assign")
 
 _MAX_ADDRESS_BYTES = 107  # sun_path, less its final zero
 

@@ -10,7 +10,9 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import singledispatchmethod
+from pathlib import Path
 from typing import Any, Literal
 
 from ast3d.common.about import VERSION
@@ -28,7 +30,8 @@ from ha.decide import act, decide
 from ha.desk import Desk
 from ha.fold import apply
 from ha.state import State
-from ha.witness import Standing, WitnessServer
+from ha.witness import Standing, read_key
+from ha.witness_server import WitnessServer
 from protectd import systemd
 
 PERIOD_SECONDS = 1.0
@@ -46,6 +49,8 @@ class Daemon:
     def __init__(self, place: Place, config: Config, log: Logger) -> None:
         self.place, self.config, self._log = place, config, log
         self.file = place.layout.state / "ha.json"
+        me = config.ha.node
+        assert me is not None, "a node of a cluster has a name"
         self.state = State()
         self.inputs: deque[i.Input] = deque()
         self.stopping = ""
@@ -56,7 +61,9 @@ class Daemon:
         kind = Kind("ha", stuck_seconds=STUCK_SECONDS)
         self.crew: Crew[Helper] = Crew(kind, self.selector, place.layout.log / "helpers.err", self.hear, self.lose)
         self.desk = Desk(place.layout.ha_socket, self.selector, lambda: self.state, self.inputs.append)
-        self.witness = WitnessServer(self.selector, self.standing)
+        self.witness = WitnessServer(
+            config.nodes[me].address, me, read_key(Path(config.ha.key_file)), self.standing, self.selector
+        )
 
     # --- the loop
 
@@ -103,7 +110,7 @@ class Daemon:
             self.settle()
             self.act()
             self.desk.tend(now)
-            self.witness.tend(now)
+            self.witness.expire(now)
             systemd.notify("WATCHDOG=1")
         self.crew.tend(now)
 
@@ -121,6 +128,8 @@ class Daemon:
         """Tell etcd and ast3d what is to be told, by all that is known now."""
         for effect in act(self.state, boottime()):
             self.do(effect)
+        if self.config.ha.serial:  # the prober answers there
+            self.crew.send("prober", {"standing": asdict(self.standing())})
 
     # --- effects
 
@@ -163,6 +172,10 @@ class Daemon:
     def begin(self, helper: Helper) -> None:
         """Start a helper and tell it what it needs."""
         self.crew.start(helper, boottime())
+        self.instruct(helper)
+
+    def instruct(self, helper: Helper) -> None:
+        """Tell a helper whom to ask."""
         if helper == "courier":
             self.crew.send(helper, translate.store_order(self.config))
         elif helper == "prober":
@@ -191,7 +204,8 @@ class Daemon:
     def standing(self) -> Standing:
         """What the other nodes are answered on the second path."""
         now = boottime()
-        return Standing(self.state.able, self.state.reason, sorted(translate.works(claims(self.state, now), now)))
+        works = translate.works(claims(self.state, now), now)
+        return Standing(self.state.able, self.state.reason, tuple(sorted(works)))
 
     # --- signals, configuration, memory
 
@@ -225,8 +239,8 @@ class Daemon:
             self._log.error("config.problem", reason="ha.node is null: `systemctl disable --now ast3-ha` ends failover")
             return
         self.configure(config)
-        for helper in HELPERS:
-            self.crew.send(helper, translate.store_order(config) if helper == "courier" else {})
+        self.instruct("courier")
+        self.instruct("prober")
 
     def configure(self, config: Config) -> None:
         """By this configuration from now on."""

@@ -5,6 +5,7 @@ Whatever else stands there, or stands there wrongly, is as if it did not.
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from ha.cluster import Order, Ownership, Presence, View
@@ -56,15 +57,13 @@ def read_view(at: float, entries: Entries) -> View:
     view = View(at, {}, {}, {})
     for key, (value, revision) in entries.items():
         kind, _, name = key.partition("/")
-        said = _read(value)
-        if said is None or not name:
-            continue
-        if kind == "tel" and (ownership := read_ownership(said, revision)):
-            view.telescopes[name] = ownership
-        elif kind == "node" and type(said.get("able")) is bool:
-            view.presences[name] = Presence(said["able"], str(said.get("reason", "")))
-        elif kind == "order" and isinstance(said.get("to"), str):
-            view.orders[name] = Order(said["to"], said.get("permanent") is True, said.get("pinned") is True, revision)
+        match _read(kind, value, revision):
+            case Ownership() as ownership:
+                view.telescopes[name] = ownership
+            case Presence() as presence:
+                view.presences[name] = presence
+            case Order() as order:
+                view.orders[name] = order
     return view
 
 
@@ -76,9 +75,18 @@ def read_ownership(said: Mapping[str, Any], token: int) -> Ownership | None:
     return Ownership(owner, epoch, holder, token, str(said.get("why", "")), max(flaps, 0), said.get("pinned") is True)
 
 
-def _read(value: str) -> dict[str, Any] | None:
+@lru_cache(maxsize=1024)  # the same is read every second
+def _read(kind: str, value: str, revision: int) -> Ownership | Presence | Order | None:
     try:
         said = json.loads(value)
     except (ValueError, RecursionError):
         return None
-    return said if isinstance(said, dict) else None
+    if not isinstance(said, dict):
+        return None
+    if kind == "tel":
+        return read_ownership(said, revision)
+    if kind == "node" and type(said.get("able")) is bool:
+        return Presence(said["able"], str(said.get("reason", "")))
+    if kind == "order" and isinstance(said.get("to"), str):
+        return Order(said["to"], said.get("permanent") is True, said.get("pinned") is True, revision)
+    return None

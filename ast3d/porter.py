@@ -129,9 +129,11 @@ class Porter:
                 folder.mkdir(parents=True, exist_ok=True)
                 sync_up(folder, self.folders[top])
                 outcome, detail = self.move(asked, source, folder)
+                met = not os.path.lexists(source)
             except OSError as error:
                 outcome, detail = "failed", f"{one_line(error)}, moving it to {escape(str(folder))}"
-            if outcome in ("filed", "vanished") or self.node is None or os.path.lexists(source):
+                met = isinstance(error, FileNotFoundError) or not os.path.lexists(source)
+            if outcome in ("filed", "vanished") or self.node is None or not met:
                 break  # or else another node is moving it too: it is looked what has become of it
         if outcome == "filed":
             remove(source.parent / (asked["name"] + SIDECAR))

@@ -269,3 +269,26 @@ class TestCall:
         code, out, _ = ctl(verb, "--help")
         assert code == 0
         assert "--json" in out
+
+
+FENCED = "another node works for it; `ast3ctl ha status` says which"
+
+
+def claim(state, **more):
+    return {"own": False, "epoch": 1, "token": 17, "seconds_left": 4.4, "state": state} | more
+
+
+class TestStatusAmongNodes:
+    def test_says_what_it_works_for_and_what_rests(self, ctl, daemon):
+        telescopes = {
+            "t1": claim("working", own=True, token=3, seconds_left=None), "t2": claim("working"), "t3": claim("parked"),
+            "t4": claim("fenced"), "t5": claim("fenced", own=True, token=3),
+        }  # fmt: skip
+        daemon.answers["status"] = daemon.answers["status"] | {"telescopes": telescopes}
+        assert ctl("status")[1].splitlines()[3:] == [
+            "works  for t1 (own), t2 (token 17, for another 4 s)",
+            "parked t3 (token 17): nothing starts until ast3-ha says so; is it running?",
+            "fenced t4 (epoch 1, token 17), t5 (epoch 1, token 3): " + FENCED,
+        ]
+        daemon.answers["status"] = daemon.answers["status"] | {"telescopes": {}}
+        assert ctl("status")[1].splitlines()[3:] == ["works  for no telescope"]

@@ -1,12 +1,19 @@
 """What stands in the way of ast3d's folders: moved aside where they are its own, else named in one line."""
 
+from dataclasses import replace
+
 import pytest
 
-from ast3d import cli
+from ast3d import cli, effects
+from ast3d.claim import Claim
 from ast3d.common import files
+from ast3d.common.cluster_schema import Ha
+from ast3d.common.config import Config
 from ast3d.common.layout import Layout
 from ast3d.lock import Lock
-from ast3d.startup import in_words, make_folders
+from ast3d.order import Order
+from ast3d.startup import in_words, make_folders, order_for
+from ast3d.task import Entry, Place
 
 NAMED = ("incoming", "templates", "products", "archive", "quarantine", "state", "run")
 OWN = ("state/attempts", "state/relog", "state/templates", "products/.tmp")
@@ -111,3 +118,15 @@ def test_other_errors_name_the_file(tmp_path):
         Lock(tmp_path / "none" / "lock")
     assert in_words(caught.value) == f"{tmp_path}/none/lock: No such file or directory; give a --root that can be written"
     assert in_words(OSError("AF_UNIX path too long")) == "AF_UNIX path too long"
+
+
+def test_an_order_names_node_and_claim_only_where_there_are_other_nodes(tmp_path):
+    start = effects.Start("id", Entry(Place("t", "a.fits"), 5, 7), 2)
+    alone = order_for(start, Config(), Layout.under(tmp_path))
+    assert not {"node", "claim"} & alone.keys()
+    assert Order(**alone).out == tmp_path / "products" / ".tmp" / "id.2"
+    start = replace(start, claim=Claim(1, 17, own=False, deadline=3.0))
+    among = order_for(start, Config(ha=Ha(node="a")), Layout.under(tmp_path))
+    assert among["claim"] == {"epoch": 1, "token": 17, "own": False}
+    assert Order(**among).out == tmp_path / "products" / ".tmp" / "a" / "id.2"
+    assert alone.items() <= among.items()

@@ -210,10 +210,10 @@ def test_two_nodes_at_the_same_frames_make_one_of_each_and_complain_of_nothing(t
 def test_what_one_gives_up_and_the_other_publishes_ends_with_the_products(two):
     a, b = two("while [ ! -e @/go ]; do sleep 0.05; done", "exit 3")
     assign(a, ast3_1=own())
-    assign(b, ast3_1=foreign())
     drop(a)
-    a.wait(lambda: a.lines() and b.discarded(), "given up by one while the other works")
-    assert not list(a.pool.iterdir())
+    a.wait(a.lines, "at work")
+    assign(b, ast3_1=foreign())
+    b.wait(lambda: b.discarded() and not list(a.pool.iterdir()), "given up by one while the other works")
     (a.root / "go").touch()
     a.wait(lambda: len(a.archived()) == 1, "archived")
     assert len(published(a)) == 1

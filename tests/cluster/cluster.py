@@ -1,0 +1,176 @@
+"""A cluster: nodes on one network, with frames that come all the time; and what a test waits for.
+
+Everything is below one folder and ends with `with`, whatever happened in it: first the nodes' first processes, then the
+networks.  Waits are bounded, and a wait in vain raises `ClusterError` with the ends of all logs.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from tests.cluster import clock, disk, etcd, ledger
+from tests.cluster.camera import Camera
+from tests.cluster.ledger import Books
+from tests.cluster.network import Network, NoNetworkError, demand_tools
+from tests.cluster.node import BIN, SHARED, Node
+from tests.cluster.paper import Plan
+
+PATIENCE_SECONDS = 90.0
+POLL_SECONDS = 0.1
+
+
+class ClusterError(Exception):
+    """What was waited for did not come; the text holds the ends of the logs."""
+
+
+class Cluster:
+    """`nodes` by name, all booted; `camera` does not deliver yet."""
+
+    def __init__(self, plan: Plan, site: Path, net: Network) -> None:
+        self.plan, self.site, self.net = plan, site, net
+        self.shared, self.ledger = site / "shared", site / "ledger"
+        for folder in SHARED:
+            (self.shared / folder).mkdir(parents=True)
+        key = site / "ha.key"
+        key.write_bytes(os.urandom(32))
+        key.chmod(0o600)
+        if plan.tls:
+            etcd.make_certificates(site / "tls", [net.address(name) for name in plan.members])
+        if plan.clocks:
+            clock.build(site)
+        self.nodes = {name: Node(plan, name, net, site) for name in plan.nodes}
+        self.camera = Camera(self.shared / "incoming", plan.telescopes, plan.cadence)
+
+    # --- what is waited for
+
+    def wait(self, holds: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> float:
+        """-> after how many seconds it held.  Raises ClusterError."""
+        began = time.monotonic()
+        while not holds():
+            if time.monotonic() > began + seconds:
+                said = "\n".join(node.said() for node in self.nodes.values())
+                raise ClusterError(f"not {what} after {seconds:g} s\n{said}")
+            time.sleep(POLL_SECONDS)
+        return time.monotonic() - began
+
+    def books(self) -> Books:
+        """As they are now."""
+        return ledger.read(self.shared, self.ledger, self.camera.sent)
+
+    def runs(self) -> Books:
+        """The same without what is published: quick."""
+        return Books({}, tuple(ledger.runs(self.ledger)), ())
+
+    def moved(self, telescope: str, since: float, besides: str, seconds: float = PATIENCE_SECONDS) -> float:
+        """-> how many seconds after `since` a frame of it began at another node than `besides`."""
+        what = f"{telescope} at another node than {besides}"
+        self.wait(lambda: self.runs().next_begin(telescope, since, besides) is not None, what, seconds)
+        run = self.runs().next_begin(telescope, since, besides)
+        assert run
+        return run.began - since
+
+    def worked(self, telescope: str, node: str, since: float, seconds: float = PATIENCE_SECONDS) -> float:
+        """-> how many seconds after `since` a frame of it began at that node."""
+
+        def first() -> float | None:
+            found = [r.began for r in self.runs().runs if (r.telescope, r.node) == (telescope, node) and r.began > since]
+            return min(found, default=None)
+
+        self.wait(lambda: first() is not None, f"{telescope} at {node}", seconds)
+        began = first()
+        assert began
+        return began - since
+
+    def at_home(self, seconds: float = PATIENCE_SECONDS) -> float:
+        """Until the last frame begun of each telescope was begun by its owner, all of them since now."""
+        now = time.monotonic()
+
+        def all_are() -> bool:
+            runs = self.runs()
+            return all(runs.last_node(name, now) == self.plan.owner(name) for name in self.plan.telescopes)
+
+        return self.wait(all_are, "every telescope at home", seconds)
+
+    def settle(self, seconds: float = PATIENCE_SECONDS) -> list[str]:
+        """No more frames; when all have left the pools: what is wrong.  Frames that stay are lost."""
+        self.camera.stop()
+        pools = [self.shared / "incoming" / name for name in self.plan.telescopes]
+        with contextlib.suppress(ClusterError):
+            self.wait(lambda: not any(os.listdir(pool) for pool in pools), "empty pools", seconds)
+        return self.books().wrong()
+
+    # --- what is done
+
+    def boot(self) -> None:
+        """Switch on whatever is off."""
+        for node in self.nodes.values():
+            if not node.is_on:
+                node.boot()
+
+    def calm(self) -> None:
+        """As at the beginning: nothing is cut, everything is on and every telescope at home."""
+        self.net.clear()
+        for node in self.nodes.values():
+            node.poison(on=False)
+            if not node.is_on:
+                node.reboot()
+        self.at_home()
+
+    def repair(self, name: str) -> None:
+        """A node whose disk had an error is switched off, its disk repaired, and switched on."""
+        node = self.nodes[name]
+        node.power_cut()
+        disk.repair(node.root)
+        node.reboot()
+
+    def end(self) -> None:
+        """Nothing of it runs any more."""
+        with contextlib.suppress(OSError):
+            self.camera.stop()
+        for node in self.nodes.values():
+            with contextlib.suppress(OSError):
+                node.power_cut()
+
+
+@contextlib.contextmanager
+def cluster(plan: Plan, folder: Path) -> Iterator[Cluster]:
+    """One whose nodes have all been switched on; below `folder` in a folder of its own, which is removed if all went well.
+
+    Raises NoNetworkError where none can be made.
+    """
+    demand(plan)
+    site = folder / f"site-{secrets.token_hex(3)}"
+    site.mkdir(parents=True)
+    with Network(plan.nodes) as net:
+        one = Cluster(plan, site, net)
+        try:
+            one.boot()
+            yield one
+        finally:
+            one.end()
+    shutil.rmtree(site, ignore_errors=True)
+
+
+def demand(plan: Plan) -> None:
+    """Raises NoNetworkError with what is missing here."""
+    demand_tools()
+    tools = {"etcd": "etcd-server", "etcdctl": "etcd-client"} if plan.members else {}
+    tools |= {"faketime": "faketime", "openssl": "openssl"} if plan.tls else {}
+    tools |= {"cc": "gcc"} if plan.clocks else {}
+    tools |= {"mkfs.ext4": "e2fsprogs"} if plan.disks else {}
+    if missing := [package for tool, package in tools.items() if not shutil.which(tool)]:
+        raise NoNetworkError(f"not installed: {', '.join(missing)}")
+
+
+def has_ha() -> bool:
+    """Whether there is an ast3-ha to be tested."""
+    return (BIN / "ast3-ha").exists()
+
+
+def names(nodes: Iterable[Node]) -> str:
+    """For a line of progress."""
+    return ", ".join(node.name for node in nodes)

@@ -16,7 +16,8 @@ from typing import Any
 
 from ast3d import processes
 from ast3d.common.clock import boot_id
-from ast3d.link import HelperEnd
+from ast3d.common.link import HelperEnd
+from ast3d.common.parent import become_subreaper, die_with_parent
 
 # Forked children must not find a pool of threads that did not survive the fork, nor fight over the cores.
 ENVIRONMENT = {
@@ -110,9 +111,9 @@ def load(names: tuple[str, ...]) -> None:
 
 def main() -> None:
     """The socket to ast3d, and its pid: what outlived it would work beside its successor."""
-    processes.die_with_parent(int(sys.argv[2]))
+    die_with_parent(int(sys.argv[2]))
     link = HelperEnd(int(sys.argv[1]))
-    processes.become_subreaper()
+    become_subreaper()
     processes.give_way()
     load(FOR_EVERY_RUNNER)
     boot_id()  # is kept, for all that are forked

@@ -16,12 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ast3d import bundle, processes
+from ast3d import bundle
 from ast3d.common import clock
 from ast3d.common.files import escape, move_by_link, one_line, put_back, remove, sync_dir, sync_up, unescape, write_durable
+from ast3d.common.link import HelperEnd, Message
+from ast3d.common.parent import die_with_parent
 from ast3d.entry import SIDECAR, identify, published
 from ast3d.frameid import suffix
-from ast3d.link import HelperEnd, Message
 from ast3d.task import Entry, Place
 
 WHY = "why.json"
@@ -278,7 +279,7 @@ def move_beside(source: Path, target: Path, progress: Callable[[], None]) -> Pat
 
 def main() -> None:
     """The socket to ast3d, and its pid: what outlived it would work beside its successor."""
-    processes.die_with_parent(int(sys.argv[2]))
+    die_with_parent(int(sys.argv[2]))
     try:
         Porter(HelperEnd(int(sys.argv[1]))).run()
     except EOFError:

@@ -1,16 +1,12 @@
 """Processes by name that cannot lie: pid, start time and boot id together, and pidfds to watch them by."""
 
 import contextlib
-import ctypes
 import os
 import signal
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 NICENESS = 10  # of what works on frames: the daemon comes first
 GENERATIONS = 20  # of children of children that are followed
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def start_ticks(pid: int) -> int:
@@ -32,18 +28,6 @@ def watch(pid: int, ticks: int) -> int | None:
         os.close(fd)
         return None
     return fd
-
-
-def become_subreaper() -> None:
-    """Orphaned descendants become children of this process, so that none escapes its end."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def die_with_parent(parent: int) -> None:
-    """SIGKILL for this process, also after an exec, when its parent ends: nobody waits for what it does any more."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it has ended already
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def give_way() -> None:
@@ -90,12 +74,6 @@ def kill_tree(pid: int) -> None:
         if not strays:
             break
     kill_group(pid, signal.SIGKILL)
-
-
-def _prctl(option: int, value: int) -> None:
-    if _LIBC.prctl(option, value, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def end_strays(keep: frozenset[int] = frozenset()) -> int:

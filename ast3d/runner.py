@@ -18,6 +18,7 @@ from typing import Any
 from ast3d import ledger, processes, work
 from ast3d.common import clock, program
 from ast3d.common.files import escape, one_line, remove, rename_noreplace, sync_tree, sync_up
+from ast3d.common.parent import become_subreaper
 from ast3d.entry import open_regular, published
 from ast3d.frameid import frame_id
 from ast3d.order import Order
@@ -54,7 +55,7 @@ def run(order: Order) -> None:
     """The whole attempt.  Raises OSError where even the account cannot be written."""
     os.setsid()
     processes.give_way()
-    processes.become_subreaper()
+    become_subreaper()
     asked_to_end: list[int] = []  # SIGTERM is for the work; this process tells how that ended
     signal.signal(signal.SIGTERM, lambda number, _: asked_to_end.append(number))
     attempts = Path(order.attempts)

@@ -17,10 +17,10 @@ from typing import Any
 
 from inotify_simple import INotify, flags
 
-from ast3d import processes
 from ast3d.common.clock import boottime
+from ast3d.common.link import HelperEnd
+from ast3d.common.parent import die_with_parent
 from ast3d.entry import SIDECAR, identify, kind_of, open_regular, promised, published
-from ast3d.link import HelperEnd
 from ast3d.task import Arrival, Entry, FileKind, Place
 
 EVENTS = (
@@ -254,7 +254,7 @@ class Scout:
 
 def main() -> None:
     """The socket to ast3d, and its pid: what outlived it would work beside its successor."""
-    processes.die_with_parent(int(sys.argv[2]))
+    die_with_parent(int(sys.argv[2]))
     try:
         Scout(HelperEnd(int(sys.argv[1]))).run()
     except EOFError:

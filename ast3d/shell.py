@@ -18,17 +18,18 @@ from ast3d import inputs as i
 from ast3d.common.about import VERSION
 from ast3d.common.clock import boot_id, boottime
 from ast3d.common.config import Config, ConfigError, load, load_lenient
+from ast3d.common.crew import Crew, Kind
 from ast3d.common.layout import Place
+from ast3d.common.link import Message
 from ast3d.common.log import Logger
 from ast3d.common.relog.disk import OsDisk
 from ast3d.common.relog.relog import Relog
 from ast3d.common.run import STOPPED_STATUS
 from ast3d.core import Core
-from ast3d.crew import Crew
 from ast3d.desk import Desk
 from ast3d.guardian import Call, Guardian
-from ast3d.link import Message
 from ast3d.lock import Lock
+from ast3d.nursery import ENVIRONMENT
 from ast3d.records import Helper
 from ast3d.startup import fingerprint_of, policy_of
 from ast3d.state import State
@@ -58,7 +59,9 @@ class Shell:
         self.next_look = 0.0
         self.selector = selectors.DefaultSelector()
         self.workers = Workers(self.attempts, self.selector, self.inputs.append)
-        self.crew = Crew(self.selector, layout.log / "helpers.err", self.hear, self.lose)
+        self.crew: Crew[Helper] = Crew(
+            Kind("ast3d", ENVIRONMENT), self.selector, layout.log / "helpers.err", self.hear, self.lose
+        )
         self.guardian = Guardian(layout, call, lock, self.selector, log)
         self.desk = Desk(layout.control_socket, self.selector, log, lambda: self.state, self.inputs.append,
                          self.guardian.about, self.guardian.mark_stopped)  # fmt: skip

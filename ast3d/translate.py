@@ -6,8 +6,8 @@ from typing import Any
 from ast3d import effects
 from ast3d import inputs as i
 from ast3d.common.files import escape
+from ast3d.common.link import Message
 from ast3d.ledger import Account
-from ast3d.link import Message
 from ast3d.records import Helper
 from ast3d.task import Entry, Place, Sighting
 

@@ -17,12 +17,13 @@ from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any
 
-from ast3d import bundle, ledger, processes
+from ast3d import bundle, ledger
 from ast3d.common import program
 from ast3d.common.files import escape
+from ast3d.common.link import encode
+from ast3d.common.parent import die_with_parent
 from ast3d.common.versions import versions
 from ast3d.fitshead import first_headers
-from ast3d.link import encode
 from ast3d.order import Order
 
 VERSIONS = versions()  # as they were loaded: one that is installed later does not work here
@@ -78,7 +79,7 @@ def _child(order: Order, out: Path, report: int, runner: int) -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     code = CANNOT_RUN
     try:
-        processes.die_with_parent(runner)
+        die_with_parent(runner)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         said = _failed(_command(order, out)) if order.command else _photometry(order, out)
         _write_all(report, encode(said))

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from ast3d import bundle, ledger, runner
 from ast3d.common import files
+from ast3d.common.link import HelperEnd, LineReader, encode
 from ast3d.frameid import frame_id
-from ast3d.link import HelperEnd, LineReader, encode
 from ast3d.order import Order
 from ast3d.porter import Porter
 from ast3d.scout import Scout

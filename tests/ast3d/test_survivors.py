@@ -14,10 +14,10 @@ import pytest
 from ast3d import inputs as i
 from ast3d import runner, work
 from ast3d.common import files
+from ast3d.common.link import HelperEnd, LineReader, encode
 from ast3d.decide import decide
 from ast3d.fold import apply
 from ast3d.frameid import frame_id
-from ast3d.link import HelperEnd, LineReader, encode
 from ast3d.order import Order
 from ast3d.policy import Policy
 from ast3d.porter import Porter

@@ -1,4 +1,4 @@
-"""One JSON object a line over a stream socket: how ast3d and its helpers talk.
+"""One JSON object a line over a stream socket: how a daemon and its helpers talk.
 
 Names of files travel as JSON strings with surrogate escapes which Python's json writes and reads back.
 """
@@ -30,7 +30,7 @@ class LineReader:
 
 
 class Link:
-    """ast3d's end: never blocks.  What the helper is too slow to read waits in memory."""
+    """The daemon's end: never blocks.  What the helper is too slow to read waits in memory."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -74,7 +74,7 @@ class Link:
 
 
 class HelperEnd:
-    """The helper's end: blocks, and ends the helper when ast3d is gone."""
+    """The helper's end: blocks, and ends the helper when the daemon is gone."""
 
     def __init__(self, fd: int) -> None:
         self.sock = socket.socket(fileno=fd)
@@ -85,7 +85,7 @@ class HelperEnd:
         return self.sock.fileno()
 
     def receive(self) -> list[Message]:
-        """Wait for messages; raises EOFError when ast3d is gone."""
+        """Wait for messages; raises EOFError when the daemon is gone."""
         try:
             data = self.sock.recv(READ_BYTES)
         except ConnectionError as error:
@@ -95,7 +95,7 @@ class HelperEnd:
         return self._reader.feed(data)
 
     def send(self, message: Message) -> None:
-        """Tell ast3d; raises EOFError when it is gone."""
+        """Tell the daemon; raises EOFError when it is gone."""
         try:
             self.sock.sendall(encode(message))
         except OSError as error:

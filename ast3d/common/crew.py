@@ -5,15 +5,13 @@ import selectors
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Generic, TypeVar
 
 from ast3d.common.clock import boottime
-from ast3d.link import Link, Message
-from ast3d.nursery import ENVIRONMENT
-from ast3d.records import Helper
+from ast3d.common.link import Link, Message
 
 PING_SECONDS = 10.0
 STUCK_SECONDS = 120.0  # a helper that answers nothing for so long is killed
@@ -21,8 +19,17 @@ FIRST_PAUSE_SECONDS = 0.1
 LAST_PAUSE_SECONDS = 60.0
 STEADY_SECONDS = 60.0  # a helper that lived so long is started again at once
 
-Hear = Callable[[Helper, Message], None]
-Lose = Callable[[Helper, str], None]
+Helper = TypeVar("Helper", bound=str)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the helpers of one daemon have in common."""
+
+    package: str  # a helper is the module of its name in there
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside the daemon's own
+    ping_seconds: float = PING_SECONDS
+    stuck_seconds: float = STUCK_SECONDS
 
 
 @dataclass
@@ -36,10 +43,14 @@ class Member:
     unanswered: float = 0.0  # since when a ping is; 0: none is
 
 
-class Crew:
-    """The helpers of one ast3d.  `hear` is called for each message, `lose` when a helper has ended."""
+class Crew(Generic[Helper]):
+    """The helpers of one daemon.  `hear` is called for each message, `lose` when a helper has ended."""
 
-    def __init__(self, selector: selectors.BaseSelector, errors: Path, hear: Hear, lose: Lose) -> None:
+    def __init__(
+        self, kind: Kind, selector: selectors.BaseSelector, errors: Path,
+        hear: Callable[[Helper, Message], None], lose: Callable[[Helper, str], None],
+    ) -> None:  # fmt: skip
+        self._kind = kind
         self._selector, self._errors, self._hear, self._lose = selector, errors, hear, lose
         self._members: dict[Helper, Member] = {}
         self._pauses: dict[Helper, float] = {}
@@ -48,12 +59,12 @@ class Crew:
     def start(self, helper: Helper, now: float) -> None:
         """Start a helper that is not running.  What was wrong goes to `lose`, and it is due again later."""
         ours, theirs = socket.socketpair()
-        argv = [sys.executable, "-P", "-m", f"ast3d.{helper}", str(theirs.fileno()), str(os.getpid())]
+        argv = [sys.executable, "-P", "-m", f"{self._kind.package}.{helper}", str(theirs.fileno()), str(os.getpid())]
         try:
             with self._open_errors() as errors:
                 process = subprocess.Popen(
                     argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-                    env=os.environ | ENVIRONMENT, start_new_session=True,
+                    env={**os.environ, **self._kind.environment}, start_new_session=True,
                 )  # fmt: skip
         except OSError as error:
             ours.close()
@@ -85,16 +96,16 @@ class Crew:
 
     def next_due(self) -> float:
         """When to look after the crew again."""
-        pings = [member.pinged + PING_SECONDS for member in self._members.values()]
+        pings = [member.pinged + self._kind.ping_seconds for member in self._members.values()]
         return min([*pings, *self._again.values()], default=0.0)
 
     def tend(self, now: float) -> None:
         """Send what is queued; ask the silent whether they live, and end those that do not answer."""
         for helper, member in list(self._members.items()):
-            if member.unanswered and now - member.unanswered > STUCK_SECONDS:
-                self._drop(helper, now, f"stuck: no answer for {STUCK_SECONDS:g} s; killed")
+            if member.unanswered and now - member.unanswered > self._kind.stuck_seconds:
+                self._drop(helper, now, f"stuck: no answer for {self._kind.stuck_seconds:g} s; killed")
                 continue
-            if now - member.pinged >= PING_SECONDS:
+            if now - member.pinged >= self._kind.ping_seconds:
                 member.pinged = now
                 member.unanswered = member.unanswered or now
                 member.link.send({"ping": 1})

@@ -1,0 +1,1 @@
+"""Which node works for which telescope: cyclic or redundant failover, on etcd."""

@@ -1,19 +1,39 @@
 """Telescopes that deliver: small frames by rename into the pool that all nodes share, each at its time and counted."""
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-Expose = Callable[[str, int, Path], None]
+Expose = Callable[[str, int, Path], object]
 BYTES = 3000
 
 
 def noise(_telescope: str, _number: int, path: Path) -> None:
     """A frame for nodes whose program does not look at it."""
     path.write_bytes(os.urandom(BYTES))
+
+
+def real_frames(shared: Path, telescopes: Iterable[str]) -> Expose:
+    """Small simulated frames for nodes that measure them, with each telescope's template where it belongs.
+
+    It is the same one again and again: only its name makes it another.
+    """
+    from skysim.night import expose, frame_name, plan, template
+    from skysim.settings import NightSettings
+
+    night = plan(NightSettings(frames=1, size_pixels=256))
+    kept = shared.parent / "kept"
+    kept.mkdir()
+    template(night, kept / "template.fits")
+    expose(night, 0, kept)
+    for telescope in telescopes:
+        (shared / "templates" / telescope).mkdir(parents=True)
+        shutil.copy(kept / "template.fits", shared / "templates" / telescope)
+    return lambda _telescope, _number, path: shutil.copy(kept / frame_name(0), path)
 
 
 @dataclass

@@ -9,11 +9,11 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.cluster import clock, disk, etcd, ledger
-from tests.cluster.camera import Camera
+from tests.cluster.camera import Camera, noise, real_frames
 from tests.cluster.ledger import Books
 from tests.cluster.network import Network, NoNetworkError, demand_tools
 from tests.cluster.node import BIN, SHARED, Node
@@ -43,7 +43,8 @@ class Cluster:
         if plan.clocks:
             clock.build(site)
         self.nodes = {name: Node(plan, name, net, site) for name in plan.nodes}
-        self.camera = Camera(self.shared / "incoming", plan.telescopes, plan.cadence)
+        expose = noise if plan.work is not None else real_frames(self.shared, plan.telescopes)
+        self.camera = Camera(self.shared / "incoming", plan.telescopes, plan.cadence, expose)
 
     # --- what is waited for
 
@@ -63,6 +64,8 @@ class Cluster:
 
     def runs(self) -> Books:
         """The same without what is published: quick."""
+        if self.plan.work is None:
+            return self.books()
         return Books({}, tuple(ledger.runs(self.ledger)), ())
 
     def moved(self, telescope: str, since: float, besides: str, seconds: float = PATIENCE_SECONDS) -> float:
@@ -95,13 +98,13 @@ class Cluster:
 
         return self.wait(all_are, "every telescope at home", seconds)
 
-    def settle(self, seconds: float = PATIENCE_SECONDS) -> list[str]:
-        """No more frames; when all have left the pools: what is wrong.  Frames that stay are lost."""
+    def settle(self, since: float = 0.0, seconds: float = PATIENCE_SECONDS) -> Books:
+        """No more frames; the books of those since an instant, when all have left the pools.  Frames that stay are lost."""
         self.camera.stop()
         pools = [self.shared / "incoming" / name for name in self.plan.telescopes]
         with contextlib.suppress(ClusterError):
             self.wait(lambda: not any(os.listdir(pool) for pool in pools), "empty pools", seconds)
-        return self.books().wrong()
+        return self.books().since(since)
 
     # --- what is done
 
@@ -169,8 +172,3 @@ def demand(plan: Plan) -> None:
 def has_ha() -> bool:
     """Whether there is an ast3-ha to be tested."""
     return (BIN / "ast3-ha").exists()
-
-
-def names(nodes: Iterable[Node]) -> str:
-    """For a line of progress."""
-    return ", ".join(node.name for node in nodes)

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 TICK_SECONDS = 0.05
 REST_SECONDS = 0.1
@@ -48,7 +49,7 @@ class Service:
         self.pid, self.rest_until = 0, now + REST_SECONDS
 
 
-def _start(wanted: dict, output: Path) -> int:
+def _start(wanted: dict[str, Any], output: Path) -> int:
     pid = os.fork()
     if pid:
         return pid

@@ -46,6 +46,24 @@ class Books:
     quarantined: tuple[Path, ...] = ()
     has_runs: bool = True
 
+    def since(self, at: float) -> "Books":
+        """Of the frames that were delivered after an instant."""
+        sent = {telescope: {n: t for n, t in names.items() if t >= at} for telescope, names in self.sent.items()}
+        kept = {name for names in sent.values() for name in names}
+        return Books(
+            sent,
+            tuple(run for run in self.runs if run.name in kept),
+            tuple(product for product in self.products if product.name in kept),
+            tuple(path for path in self.archived if _raw_name((path.name,)) in kept),
+            tuple(path for path in self.quarantined if _raw_name((path.name,)) in kept),
+            self.has_runs,
+        )
+
+    @property
+    def frames(self) -> int:
+        """How many there were."""
+        return sum(map(len, self.sent.values()))
+
     def lost(self) -> list[str]:
         """Frames without a product; meaningful once all had the time for it."""
         there = {product.name for product in self.products}
@@ -110,10 +128,10 @@ class Books:
         found = [run for run in self.runs if run.telescope == telescope and run.began > after]
         return max(found, key=lambda run: run.began).node if found else ""
 
-    def gap(self, telescope: str, since: float, until: float) -> float:
-        """The longest time between two beginnings of a telescope's frames within these times."""
-        times = sorted(r.began for r in self.runs if r.telescope == telescope and since <= r.began <= until)
-        edges = [since, *times, until]
+    def gap(self, telescope: str, since: float, until: float, node: str = "") -> float:
+        """The longest time without a beginning of one of its frames, by anybody or by one node."""
+        ours = [r for r in self.runs if r.telescope == telescope and node in {"", r.node}]
+        edges = [since, *sorted(r.began for r in ours if since <= r.began <= until), until]
         return max(b - a for a, b in pairwise(edges))
 
 
@@ -128,7 +146,10 @@ def read(shared: Path, ledger: Path, sent: Mapping[str, Mapping[str, float]]) ->
     archived = tuple(sorted(path for path in (shared / "archive").glob("*/*/*") if path.is_file()))
     quarantined = tuple(sorted((shared / "quarantine").glob("*/*")))
     copy = {telescope: dict(names) for telescope, names in sent.items()}
-    return Books(copy, tuple(runs(ledger)), tuple(products), archived, quarantined, ledger.exists())
+    told = tuple(runs(ledger))
+    if not ledger.exists():  # what works tells nothing
+        told = tuple(Run(p.node, p.telescope, p.name, p.at, p.at) for p in products)
+    return Books(copy, told, tuple(products), archived, quarantined, ledger.exists())
 
 
 def runs(ledger: Path) -> list[Run]:

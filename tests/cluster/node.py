@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,7 @@ class Node:
 
     def ctl(self, *words: str, seconds: float = 10.0) -> Any:
         """`ast3ctl WORDS --json`, as on its console; None: no answer."""
-        argv = [BIN / "ast3ctl", "--root", self.root, *words, "--json"]
+        argv = [str(BIN / "ast3ctl"), "--root", str(self.root), *words, "--json"]
         with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
             return json.loads(subprocess.run(argv, capture_output=True, text=True, timeout=seconds, check=False).stdout)
         return None
@@ -257,11 +257,6 @@ class Node:
 def in_node(node: Node, *argv: str, seconds: float = 20.0) -> str:
     """Run a program in a node's network; -> what it said.  Raises OSError."""
     return run(*node.net.enter(node.name), *argv, seconds=seconds)
-
-
-def on(nodes: Mapping[str, Node], holds: Callable[[Node], bool]) -> list[str]:
-    """The names of those that are on and of which it holds."""
-    return [name for name, node in nodes.items() if node.is_on and holds(node)]
 
 
 def _inner(pid: int) -> int:

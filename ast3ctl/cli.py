@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from ast3ctl import install, tail
+from ast3ctl import ha, install, tail
 from ast3ctl.problem import WORK_FAILED, WRONG_CALL, ProblemError
 from ast3ctl.verbs import VERBS
 from ast3ctl.words import printable
@@ -31,6 +31,7 @@ examples:
   ast3ctl tail --level ERROR         what went wrong last
   ast3ctl stop --drain               no new work; end ast3d and protectd when the workers have ended
   ast3ctl start                      and on again
+  ast3ctl ha status                  which node works for which telescope
   ast3ctl relog verify               is the recovery log whole?
   ast3ctl --root ~/night status      a node that lives below one folder (ast3d --root ~/night)
 """
@@ -107,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verb("resume", "end a pause")
     verb("acknowledge", "that records were lost has been seen: `status` tells it no longer")
+    ha.add_arguments(verb("ha", ha.DESCRIPTION))
     _power(verb)
     for name, words in install.DESCRIPTION.items():
         install.add_arguments(verb(name, words))

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ast3ctl import disk, ensure, power, relog, tasks
+from ast3ctl import disk, ensure, ha, power, relog, tasks
 from ast3ctl.answer import Answer
 from ast3ctl.problem import ProblemError
 from ast3ctl.story import story
@@ -192,6 +192,7 @@ VERBS: dict[str, Callable[[Layout, argparse.Namespace], Answer]] = {
     "pause": pause,
     "resume": resume,
     "acknowledge": acknowledge,
+    "ha": ha.run,
     "relog": read_relog,
     "stop": power.stop,
     "start": power.start,

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ast3d.begin import parse, wrong_call
+from ast3d.common.daemonize import daemonize
 from ast3d.common.layout import Place, locate
 from ast3d.common.log import adopt_libraries, open_log
 from ast3d.guardian import Call
 from ast3d.lock import AlreadyRunningError, Lock
 from ast3d.shell import Shell
-from ast3d.startup import daemonize, give_memory_back, in_words, make_folders
+from ast3d.startup import give_memory_back, in_words, make_folders
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def serve(options: argparse.Namespace) -> int:
     if not options.foreground:
         for line in said:
             print(f"ast3d: {line}", file=sys.stderr)
-        return daemonize(lambda report: _serve(place, call, said, foreground=False, report=report))
+        return daemonize("ast3d", lambda report: _serve(place, call, said, foreground=False, report=report))
     problems: list[str] = []
     status = _serve(place, call, said, foreground=True, report=problems.append)
     if any(problems):

@@ -1,12 +1,8 @@
 """What ast3d does once: make its folders, leave the terminal, make a policy of its configuration."""
 
-import contextlib
 import ctypes
 import json
 import os
-import select
-import sys
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,7 +14,6 @@ from ast3d.policy import Policy
 
 MALLOC_BYTES = 64 * 1024
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-READY_SECONDS = 60.0  # how long the command waits for the daemon that it leaves behind
 
 
 def fingerprint_of(config: Config) -> str:
@@ -94,42 +89,3 @@ def give_memory_back() -> None:
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_THRESHOLD, MALLOC_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, MALLOC_BYTES)
-
-
-def daemonize(body: Callable[[Callable[[str], None]], int]) -> int:
-    """Run `body(report)` in a daemon; -> the exit status of the command that started it.
-
-    The command waits until the daemon reports: an empty line, it is ready; anything else, what was wrong.
-    """
-    told, tell = os.pipe2(os.O_CLOEXEC)
-    if os.fork() == 0:
-        os.close(told)
-        os.setsid()
-        if os.fork() != 0:
-            os._exit(0)
-        _leave_terminal()
-        os._exit(body(lambda line: _tell(tell, line)))
-    os.close(tell)
-    os.wait()
-    if not select.select([told], [], [], READY_SECONDS)[0]:
-        print(f"ast3d: started, but not ready after {READY_SECONDS:g} s; see `ast3ctl status` and its log", file=sys.stderr)
-        return 1
-    line = os.read(told, 4096).decode("utf-8", "replace")
-    if line == "\n":
-        return 0
-    print(f"ast3d: {line.strip() or 'ended before it was ready; see its log'}", file=sys.stderr)
-    return 1
-
-
-def _tell(fd: int, line: str) -> None:
-    with contextlib.suppress(OSError):  # nobody waits any more
-        os.write(fd, line.encode("utf-8", "replace") + b"\n")
-    os.close(fd)
-
-
-def _leave_terminal() -> None:
-    os.chdir("/")
-    os.umask(0o022)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(nothing, fd)

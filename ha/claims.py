@@ -32,8 +32,9 @@ def _claim(state: State, telescope: str, known: Ownership, now: float) -> Claim 
     if known.holder == me and known.owner == me:
         return Claim(known.epoch, known.token, own=True, deadline=None)
     if telescope in state.lent:
-        own = known.owner == me
-        return Claim(known.epoch, known.token, own, None if own else now + PROVISIONAL_SECONDS)
+        if known.owner == me:  # the token is another's
+            return Claim(known.epoch, 0, own=True, deadline=None)
+        return Claim(known.epoch, known.token, own=False, deadline=now + PROVISIONAL_SECONDS)
     if known.holder == me:
         return Claim(known.epoch, known.token, own=False, deadline=state.lease_until - MARGIN_SECONDS)
     return None

@@ -14,6 +14,7 @@ FRESH_SECONDS = 3.0  # what etcd said is acted upon for so long
 GRACE_SECONDS = 1.0  # for a node to get another lease
 SILENT_SECONDS = 3.0  # since a node was last asked with success on the second path
 DEAF_SECONDS = 15.0  # that ast3d may give no answer: it is being started again
+RECENT_SECONDS = 2.5  # since it got on, or had nothing to do: it is asked once a second
 STEADY_SECONDS = 5.0  # that it must answer before it counts as able again
 
 Seen = Literal["able", "unable", "gone", "unsure"]
@@ -106,7 +107,8 @@ def ability(state: State, now: float) -> tuple[bool, str]:
         if stalled >= state.settings.able_seconds and not healthy_run:
             return False, f"no frame served for {stalled:.0f} s: {daemon.ill or daemon.broken or 'none was begun'}"
         return True, ""
-    steady = now - state.answering_since >= STEADY_SECONDS or state.reason == UNKNOWN
-    if steady and not daemon.broken and stalled < GRACE_SECONDS:
+    new = state.reason == UNKNOWN
+    steady = now - state.answering_since >= STEADY_SECONDS and stalled < RECENT_SECONDS
+    if (new or steady) and not daemon.broken:
         return True, ""
     return False, daemon.broken or state.reason

@@ -32,7 +32,7 @@ def changes(state: State, now: float) -> list[Txn]:
 
 
 def releases(state: State, now: float) -> dict[str, str]:
-    """The telescopes that this node holds and that are to go elsewhere: telescope -> node.  While etcd is silent none is new."""
+    """The telescopes that this node holds and that are to go elsewhere, and where.  While etcd is silent none is new."""
     if not judge.is_fresh(state, now):
         return dict(state.releasing)
     view, me = state.view, state.settings.node

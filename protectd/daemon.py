@@ -32,7 +32,7 @@ class Daemon:
         self.node, self._on_ready = node, on_ready
         make_run(node.run)
         self.log = Log(node.log_file, stderr=stderr)
-        self._lock = Lock(node.run / "protectd.lock")
+        self._lock = Lock(node.run / "protectd.lock", "protectd")
         self._selector = selectors.DefaultSelector()
         self._signals = self._listen_to_signals()
         faults.allow()

@@ -18,11 +18,11 @@ class AlreadyRunningError(Exception):
 
 
 class Lock:
-    """protectd's, held from here on.  Raises AlreadyRunningError, with the other's pid, or OSError: it cannot be had."""
+    """A daemon's, held from here on.  Raises AlreadyRunningError, with the other's pid, or OSError: it cannot be had."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, daemon: str) -> None:
         self._path = path
-        self._fd, self.generation = take(path, "protectd")
+        self._fd, self.generation = take(path, daemon)
         sign(self._fd, self.generation)
 
     def still_held(self) -> bool:

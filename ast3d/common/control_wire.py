@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 MAX_REQUEST_BYTES = 64 * 1024
-READING = ("status", "tasks", "why")
-CHANGING = ("retry", "pause", "resume", "acknowledge", "stop")
+READING = ("status", "tasks", "why", "plan", "what-if")
+CHANGING = ("retry", "pause", "resume", "acknowledge", "stop", "assign", "handover", "handback")
 
 _MAX_ADDRESS_BYTES = 107  # sun_path, less its final zero
 

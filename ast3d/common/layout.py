@@ -47,6 +47,11 @@ class Layout:
         return self.run / "control.sock"
 
     @property
+    def ha_socket(self) -> Path:
+        """Where ast3-ha takes orders."""
+        return self.run / "ha.sock"
+
+    @property
     def lock(self) -> Path:
         """Whoever holds the record lock on it is the one ast3d; not below run/, which may be cleaned while it runs."""
         return self.state / "ast3d.lock"

@@ -20,6 +20,7 @@ from tests.cluster.node import BIN, SHARED, Node
 from tests.cluster.paper import Plan
 
 PATIENCE_SECONDS = 90.0
+COMPILE_SECONDS = 240.0  # photometry's first frame, where nothing is kept of an earlier one
 POLL_SECONDS = 0.1
 
 
@@ -88,9 +89,10 @@ class Cluster:
         assert began
         return began - since
 
-    def at_home(self, seconds: float = PATIENCE_SECONDS) -> float:
+    def at_home(self, seconds: float = 0.0) -> float:
         """Until the last frame begun of each telescope was begun by its owner, all of them since now."""
         now = time.monotonic()
+        seconds = seconds or (COMPILE_SECONDS if self.plan.work is None else PATIENCE_SECONDS)
 
         def all_are() -> bool:
             runs = self.runs()

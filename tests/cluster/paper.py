@@ -66,6 +66,7 @@ def configuration(
             "etcd": endpoints(plan, addresses),
             "key_file": str(site / "ha.key"),
             "handback_after_seconds": 5.0,
+            "flap_seconds": 1.0,  # the same node is cut off again and again
             **({"etcd_ca": str(site / "tls/ca.crt"), "etcd_cert": str(site / "tls/node.crt")} if plan.tls else {}),
             **({"etcd_key": str(site / "tls/node.key")} if plan.tls else {}),
             **plan.ha,

@@ -65,7 +65,7 @@ def crash_loop(stage: Stage) -> list[Row]:
 
 def gpu_lost(stage: Stage) -> list[Row]:
     """Real photometry that must have a GPU, and has none any more."""
-    plan = Plan(work=None, cadence=3.0, ha={"able_seconds": stage.size.able})
+    plan = Plan(work=None, cadence=6.0, ha={"able_seconds": stage.size.able})
 
     def gpu(word: str) -> Act:
         return lambda one: one.nodes["a"].configure({"photometry": {"gpu": word}})

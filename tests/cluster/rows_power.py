@@ -9,6 +9,7 @@ from tests.cluster.paper import Plan
 from tests.cluster.stage import LATER_SECONDS, Stage, Take, kept_promises, spread
 
 THREE = Plan()
+AS_IT_IS = Plan(ha={"lease_seconds": 6, "quorum_seconds": 8.0})  # the defaults: its times are promised
 PERMANENT = Plan(ha={"takeover": "permanent"})
 NO_QUORUM = {word: Plan(ha={"no_quorum": word}) for word in ("provisional", "park")}
 PROVISIONAL_SECONDS = 30.0
@@ -18,7 +19,7 @@ PARKED_SECONDS = 30.0
 def power_cuts(stage: Stage) -> list[Row]:
     """Of each node in turn, first of the one that leads etcd."""
     times, leaders, random = [], 0, stage.random()
-    with stage.cluster(THREE) as (one, since):
+    with stage.cluster(AS_IT_IS) as (one, since):
         order: list[str] = []
         for number in range(stage.size.cuts):
             leader = etcd.leader(one.nodes).name
@@ -81,7 +82,7 @@ def two_dead_park(stage: Stage) -> list[Row]:
 def returns_temporary(stage: Stage) -> list[Row]:
     """It returns again and again, and is waited for longer each time; nothing is cut short when it is given its own back."""
     figure, waits = "a node returns, temporary, flapping", []
-    with stage.cluster(Plan(ha={"flap_seconds": 600.0})) as (one, since):
+    with stage.cluster(Plan(ha={"flap_seconds": 600.0, "handback_after_seconds": 3.0})) as (one, since):
         for number in range(stage.size.flaps):
             at = time.monotonic()
             one.nodes["a"].power_cut()
@@ -90,7 +91,7 @@ def returns_temporary(stage: Stage) -> list[Row]:
             one.nodes["a"].reboot()
             waits.append(one.worked("t1", "a", up, 600.0))
             stage.say(f"return {number + 1}: its own again after {waits[-1]:.1f} s")
-        after = float(one.plan.ha.get("handback_after_seconds", 5.0))
+        after = float(one.plan.ha["handback_after_seconds"])
         grown = [b - a for a, b in pairwise(waits)]
         damped = all(more >= 0.6 * after * 2**number for number, more in enumerate(grown))
         row = Row(

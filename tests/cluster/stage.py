@@ -3,9 +3,10 @@
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from bench.table import Row
 from tests.cluster.cluster import Cluster, cluster
@@ -18,7 +19,7 @@ LATER_SECONDS = 20.0  # a takeover's goal
 
 @dataclass(frozen=True)
 class Size:
-    """How much of each; `able`: ha.able_seconds where nodes are to become unable."""
+    """How much of each; `able`: ha.able_seconds where nodes are to become unable; `ha`: where a plan does not say."""
 
     name: str
     cuts: int
@@ -31,9 +32,12 @@ class Size:
     flaps: int
     able: float
     steps: int
+    ha: Mapping[str, Any] = field(default_factory=dict)
+    takeovers: bool = True  # also after each trouble of etcd
 
 
-SHORT = Size("short", 3, 2, 1, 1, 1, 14.0, 4, 3, 8.0, 10)
+QUICK = {"lease_seconds": 3, "quorum_seconds": 4.0, "handback_after_seconds": 2.0}
+SHORT = Size("short", 3, 2, 1, 1, 1, 10.0, 4, 3, 5.0, 8, QUICK, takeovers=False)
 LONG = Size("long", 60, 5, 15, 6, 12, 30.0, 40, 5, 40.0, 60)
 
 
@@ -61,6 +65,7 @@ class Stage:
     @contextlib.contextmanager
     def cluster(self, plan: Plan) -> Iterator[tuple[Cluster, float]]:
         """-> one that is at home and has frames coming; since when.  One in which something failed is not used again."""
+        plan = replace(plan, ha={**self.size.ha, **plan.ha})
         if self._now is None or self._now.plan.key() != plan.key():
             self.close()
             self._now = self._open.enter_context(cluster(plan, self.folder))

@@ -173,3 +173,28 @@ def test_etcd_is_full_slow_and_paused(tmp_path):
                 assert etcd.leader(others).name != first.name
     except NoNetworkError as error:
         pytest.skip(str(error))
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from tests.cluster.cluster import cluster
+from tests.cluster.paper import Plan
+with cluster(Plan(disks=("a",)), Path(sys.argv[1])) as one:
+    print(one.site, flush=True)
+    time.sleep(100)
+"""
+
+
+def test_nothing_stays_behind_when_the_test_is_killed(tmp_path):
+    argv = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parents[2]) as test:
+        site = test.stdout.readline().strip()
+        if not site:
+            pytest.skip("there can be no cluster here")
+        assert processes(site)
+        test.kill()
+    end = time.monotonic() + 10.0
+    while processes(site) or site in Path("/proc/mounts").read_text():
+        assert time.monotonic() < end, processes(site)
+        time.sleep(0.05)

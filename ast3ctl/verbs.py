@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ast3ctl import disk, ensure, ha, power, relog, tasks
+from ast3ctl import claims, disk, ensure, ha, power, relog, tasks
 from ast3ctl.answer import Answer
 from ast3ctl.problem import ProblemError
 from ast3ctl.story import story
@@ -65,6 +65,7 @@ def _status_lines(data: dict[str, Any]) -> Iterator[str]:
     who = f"protectd, pid {protect['pid']}" if protect.get("pid") else "protectd"
     yield printable(f"guard  {who}: {protect.get('state', 'unknown')}")
     yield printable("tasks  " + ", ".join(f"{count} {name}" for name, count in data["tasks"].items()))
+    yield from (printable(line) for line in claims.lines(data.get("telescopes")))
     for reason in data.get("reasons", []):
         yield printable(f"why    {reason}")
 

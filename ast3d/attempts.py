@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
-from ast3d import effects, records
+from ast3d import claims, effects, records
 from ast3d import inputs as i
 from ast3d.common.files import escape
 from ast3d.policy import ALONE_AT_MOST, BREAKER_FRAMES, KILL_AGAIN_SECONDS, Policy, backoff
@@ -31,8 +31,10 @@ def end(state: State, given: i.WorkerEnded) -> Iterator[Step]:
     if task is None or task.phase != "RUNNING" or task.attempt != given.attempt:
         return
     seconds = round(given.now - task.since, 3)
-    fingerprint = given.fingerprint or state.policy.fingerprint
+    fingerprint = given.fingerprint or state.policy.fingerprint_of(task.entry.place.telescope)
     if given.night:
+        if not given.found:
+            yield from claims.credit(state, given.now)
         yield records.Done(given.now, task.id, task.entry, given.night, credited=False)
         yield effects.Log("INFO", "task.done", {"task": task.id, "night": given.night, "seconds": seconds})
         if state.breaker:
@@ -40,10 +42,12 @@ def end(state: State, given: i.WorkerEnded) -> Iterator[Step]:
             yield effects.Log("INFO", "breaker.closed", {"task": task.id, "was": state.breaker.reason})
         return
     yield effects.Sweep(task.id, given.attempt)
-    if given.changed:
+    if given.fenced:
+        yield from claims.refuse(state, task, given.fenced, given.now)
+    elif given.changed:
         yield records.Vanished(task.id)
         yield effects.Look(task.entry.place)
-        yield effects.Log("ERROR", "task.vanished", {"task": task.id, "reason": given.reason})
+        yield claims.miss(state, task, given.reason)
     elif task.cut and given.lost:
         yield from _go_down(state, task, given.now)
     elif task.signal and task.signal_reason == ENDED_BY_OPERATOR:
@@ -56,6 +60,7 @@ def end(state: State, given: i.WorkerEnded) -> Iterator[Step]:
         blame = "frame" if task.signal else given.blame
         cause = cause_of(reason, task) if blame == "environment" else ""
         failure = Failure(given.attempt, reason, blame, seconds, given.tail, cause, fingerprint)
+        yield from claims.credit(state, given.now, failure)
         yield from fail(state, task, failure, given.now, final=not given.retriable and not task.signal)
 
 
@@ -106,7 +111,8 @@ def _go_down(state: State, task: Task, now: float) -> Iterator[Step]:
     """The machine went down with the worker: by chance, or the frame brings it down."""
     alone = task.alone + task.solo
     reason = "the machine went down while it was at work"
-    failure = Failure(task.attempt, reason, "environment", 0.0, "", fingerprint=state.policy.fingerprint)
+    fingerprint = state.policy.fingerprint_of(task.entry.place.telescope)
+    failure = Failure(task.attempt, reason, "environment", 0.0, "", fingerprint=fingerprint)
     if alone >= ALONE_AT_MOST:
         reason = f"{reason}, {alone} times with nothing else at work"
         yield records.Discarded(now, task.id, task.entry, reason, "environment", failure)
@@ -122,7 +128,9 @@ def lose_unborn(state: State, now: float) -> Iterator[Step]:
     for task in state.within("RUNNING"):
         if task.pid == 0:
             reason = "the nursery ended before it forked the worker"
-            failure = Failure(task.attempt, reason, "environment", 0.0, "", reason, state.policy.fingerprint)
+            fingerprint = state.policy.fingerprint_of(task.entry.place.telescope)
+            failure = Failure(task.attempt, reason, "environment", 0.0, "", reason, fingerprint)
+            yield from claims.credit(state, now, failure)
             yield from fail(state, task, failure, now, final=False)
 
 

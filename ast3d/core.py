@@ -176,7 +176,7 @@ class Core:
         state = self.state
         totals = records.Totals(
             self._walk_first, state.boot_id, state.stopped, state.done, state.discarded, state.paused_until,
-            state.breaker, dict(state.causes), dict(state.torn), state.losses,
+            state.breaker, dict(state.causes), dict(state.torn), state.losses, state.claims.assignment,
         )  # fmt: skip
         self._append(totals, now)
         walk = self._walk

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import singledispatch
 
-from ast3d import attempts, effects, filing, halt, intake, records, starts
+from ast3d import attempts, claims, effects, filing, halt, intake, records, starts
 from ast3d import inputs as i
 from ast3d.policy import PAUSE_SECONDS
 from ast3d.state import State
@@ -40,6 +40,7 @@ def next_due(state: State, now: float) -> float:
     times = [attempts.next_limit(task, state.policy)[0] for task in state.within("RUNNING")]
     times += [task.ready_at for task in state.within("FAILED")]
     times.append(halt.next_due(state))
+    times += claims.next_due(state)
     if state.paused_until:
         times.append(state.paused_until)
     if state.breaker:
@@ -61,6 +62,7 @@ def _(given: i.Tick, state: State) -> Iterator[Step]:
     if state.paused_until and given.now >= state.paused_until:
         yield records.Resumed()
         yield effects.Log("INFO", "daemon.resumed", {"reason": "the pause has lapsed"})
+    yield from claims.tend(state, given.now)
     yield from _ask_scout(state, given.now)
     if state.halting:
         yield from halt.go_on(state, state.halting, given.now)
@@ -91,7 +93,8 @@ def _start_workers(state: State, now: float) -> Iterator[Step]:
         return
     for task in starts.next_starts(state, now):
         yield records.Started(now, task.id, task.attempt + 1, solo=task.suspect)
-        yield effects.Start(task.id, task.entry, task.attempt + 1)
+        claim = claims.claim_of(state, task.entry.place.telescope)
+        yield effects.Start(task.id, task.entry, task.attempt + 1, claim)
         yield effects.Log("INFO", "task.start", {"task": task.id, "attempt": task.attempt + 1})
 
 
@@ -141,8 +144,9 @@ def _(given: i.ConfigurationRead, state: State) -> Iterator[Step]:
         yield effects.Log("ERROR", "config.problem", {"reason": given.problem})
     if given.policy:
         yield effects.Log("INFO", "config.read", {"slots": given.policy.slots})
-        if given.policy.fingerprint != state.policy.fingerprint:
-            yield filing.reconsider(given.policy.fingerprint, state)
+        yield from claims.configure(state, given.policy)
+        if given.policy.differs_in_work_from(state.policy):
+            yield filing.reconsider(state, given.policy, given.now)
 
 
 @_steps.register
@@ -153,7 +157,7 @@ def _(given: i.HelperUp, state: State) -> Iterator[Step]:
     if given.helper in ("scout", "porter"):  # the porter may have ended before it brought back what had grown
         yield from (effects.WatchGrowth(task, path, size) for task, (path, size) in state.torn.items())
     if given.helper == "porter":
-        yield filing.reconsider(state.policy.fingerprint, state)
+        yield filing.reconsider(state, state.policy, given.now)
 
 
 @_steps.register
@@ -229,6 +233,16 @@ def _(given: i.FrameRestored, state: State) -> Iterator[Step]:
 @_steps.register
 def _(given: i.FrameGrew, state: State) -> Iterator[Step]:
     yield from filing.grow(state, given)
+
+
+@_steps.register
+def _(given: i.Sought, _state: State) -> Iterator[Step]:
+    yield claims.find(given)
+
+
+@_steps.register
+def _(given: i.Assigned, state: State) -> Iterator[Step]:
+    yield from claims.assign(state, given)
 
 
 @_steps.register

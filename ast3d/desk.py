@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from ast3d import effects, explain
+from ast3d import assign, effects, explain
 from ast3d import inputs as i
 from ast3d.common.about import VERSION
 from ast3d.common.admission import Admission
@@ -108,6 +108,8 @@ class Desk:
                 self._put(i.Pause(now, self._wait(request, now), float(seconds)))
             case "acknowledge":
                 self._put(i.Acknowledge(now, self._wait(request, now)))
+            case "assign":
+                self._assigned(request, now)
             case "resume":
                 self._put(i.Resume(now, self._wait(request, now)))
             case "stop" if request.args.get("mode") in get_args(Halt):
@@ -127,6 +129,15 @@ class Desk:
             request.reply(explain.why(state, found[0], now))
         else:
             request.refuse(f"no task {task} is at work")
+
+    def _assigned(self, request: Request, now: float) -> None:
+        """ast3-ha says what this node works for."""
+        try:
+            boot, claims = assign.claims_of(request.args)
+        except ValueError as error:
+            request.refuse(f"assign: {error}")
+        else:
+            self._put(i.Assigned(now, self._wait(request, now), boot, claims))
 
     def _asked_to_stop(self, request: Request, mode: Halt, now: float) -> None:
         """From here on nobody starts ast3d again by himself, however it ends; where that cannot be, it goes on."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ast3d.claim import Claim
 from ast3d.task import Entry, Failure, Place
 
 Level = Literal["DEBUG", "INFO", "ERROR", "FATAL"]
@@ -23,6 +24,20 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """Have the scout look at the pools of the telescopes that are this node's business now, and at no other."""
+
+
+@dataclass(frozen=True)
+class Seek:
+    """Ask the scout where a frame has gone that left the pool; `reason`: how it was missed."""
+
+    task: str
+    place: Place
+    reason: str
+
+
+@dataclass(frozen=True)
 class WatchGrowth:
     """Have the scout tell when a frame that was discarded as incomplete grows on."""
 
@@ -33,11 +48,12 @@ class WatchGrowth:
 
 @dataclass(frozen=True)
 class Start:
-    """Have the nursery fork a worker."""
+    """Have the nursery fork a worker, which publishes under the claim, if there is one."""
 
     task: str
     entry: Entry
     attempt: int
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True)
@@ -83,11 +99,13 @@ class Restore:
 class Reconsider:
     """Have the porter move all quarantined frames back that were tried with other code or configuration than this.
 
-    `but`: those that have yet to arrive there; see `ast3d.filing`.
+    `but`: those that have yet to arrive there; see `ast3d.filing`.  `telescopes`: those of no other, each with its own
+    fingerprint; None: those of all.
     """
 
     fingerprint: str
     but: tuple[str, ...]
+    telescopes: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,4 +140,4 @@ class Log:
 
 
 Binding = Start | Archive | Quarantine | Restore | Reconsider | Reply  # only when what they rest on is durable
-Effect = Binding | Identify | Look | WatchGrowth | Kill | Sweep | End | Log
+Effect = Binding | Identify | Look | Watch | Seek | WatchGrowth | Kill | Sweep | End | Log

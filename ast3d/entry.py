@@ -1,5 +1,6 @@
 """What lies under a name in a pool, and whether its products stand; follows no link and waits for nothing."""
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -19,12 +20,19 @@ def published(products: Path, task: str) -> str:
     """
     try:
         for night in sorted(os.listdir(products)):
+            _ask_anew(products / night)
             if (products / night / task / "manifest.json").exists():
                 sync_up(products / night, products.parent)
                 return night
     except OSError:
         return ""
     return ""
+
+
+def _ask_anew(folder: Path) -> None:
+    """Over NFS what another node has published may be cached as absent; to open the folder has the server asked."""
+    with contextlib.suppress(OSError):
+        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 def kind_of(mode: int) -> FileKind | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ast3d import attempts, intake
+from ast3d import attempts, claims, intake
 from ast3d.common.files import escape
 from ast3d.state import State, Waiting
 from ast3d.task import Task
@@ -22,6 +22,21 @@ def status(state: State, now: float, log_problem: str = "") -> dict[str, Any]:
             "done": state.done,
             "discarded": state.discarded,
         },
+        **({"telescopes": _telescopes(state, now)} if state.policy.node else {}),
+    }
+
+
+def _telescopes(state: State, now: float) -> dict[str, dict[str, Any]]:
+    """What this node works for, of several."""
+    return {
+        name: {
+            "own": claim.own,
+            "epoch": claim.epoch,
+            "token": claim.token,
+            "seconds_left": None if claim.deadline is None else round(max(claim.deadline - now, 0.0), 1),
+            "state": claims.standing(state, name, now),
+        }
+        for name, claim in sorted(state.claims.held.items())
     }
 
 
@@ -52,6 +67,8 @@ def _troubles(state: State) -> Iterator[str]:
         yield f"forgotten, counts may be too low, until `ast3ctl acknowledge`: {loss}"
     if state.breaker:
         yield f"three frames failed alike, one probe at a time: {state.breaker.reason}"
+    fenced = (name for name in sorted(state.claims.held) if claims.is_fenced(state, name))
+    yield from (f"{name}: another node works for it under a later claim; `ast3ctl ha status` says which" for name in fenced)
     if state.configuration_problem:
         yield f"configuration: {state.configuration_problem}"
     for task in state.within("FAILED"):
@@ -140,6 +157,8 @@ def _what_next(state: State, task: Task, now: float) -> Iterator[str]:
 
 
 def _what_hinders(state: State, task: Task, now: float) -> Iterator[str]:
+    if task.phase in ("READY", "FAILED"):
+        yield from _why_not_here(state, task.entry.place.telescope, now)
     if task.suspect and task.phase == "FAILED":
         yield "It is suspected of bringing the machine down, so it runs last and alone."
     if state.breaker and task.phase in ("READY", "FAILED"):
@@ -150,3 +169,16 @@ def _what_hinders(state: State, task: Task, now: float) -> Iterator[str]:
         yield "Nothing starts any more: an operator asked ast3d to end."
     elif now < state.paused_until and task.phase in ("READY", "FAILED"):
         yield f"Nothing starts for another {state.paused_until - now:.0f} s: an operator paused ast3d."
+
+
+def _why_not_here(state: State, telescope: str, now: float) -> Iterator[str]:
+    """What keeps all frames of a telescope from this node."""
+    if not claims.holds(state, telescope):
+        yield f"This node does not work for {telescope} until ast3-ha says so."
+        return
+    claim = claims.claim_of(state, telescope)
+    standing = claims.standing(state, telescope, now) if claim else "working"
+    if standing == "parked":
+        yield f"{telescope} is parked: it is another node's, and ast3-ha has not said of late that this one stands in."
+    elif standing == "fenced":
+        yield f"{telescope} is fenced: another node works for it under a later claim; `ast3ctl ha status` says which."

@@ -6,9 +6,9 @@ with other code, or under another configuration, than is at work now.
 
 from collections.abc import Iterator
 
-from ast3d import effects, records
+from ast3d import claims, effects, records
 from ast3d import inputs as i
-from ast3d.policy import REFILE_LIMIT_SECONDS, REFILE_SECONDS
+from ast3d.policy import REFILE_LIMIT_SECONDS, REFILE_SECONDS, Policy
 from ast3d.state import State
 from ast3d.task import Task
 
@@ -46,7 +46,7 @@ def end(state: State, given: i.FrameFiled) -> Iterator[Step]:
     yield effects.Log("INFO" if filed else "ERROR", "task.filed", _fields(given))
     if filed and task.incomplete:
         yield effects.WatchGrowth(task.id, given.detail, task.entry.size)
-    elif filed and _was_tried_otherwise(task, state.policy.fingerprint):
+    elif filed and _was_tried_otherwise(task, state):
         yield effects.Restore(task.id, request=0)
     yield effects.Look(task.entry.place)  # what came under its name by now was taken for it
 
@@ -62,13 +62,17 @@ def _fields(given: i.FrameFiled) -> dict[str, str]:
     return {"task": given.task, "outcome": given.outcome, "detail": given.detail}
 
 
-def _was_tried_otherwise(task: Task, fingerprint: str) -> bool:
-    return task.phase == "DISCARDED" and bool(task.failures) and task.failures[-1].fingerprint != fingerprint
+def _was_tried_otherwise(task: Task, state: State) -> bool:
+    telescope = task.entry.place.telescope
+    if task.phase != "DISCARDED" or not task.failures or not claims.holds(state, telescope):
+        return False
+    return task.failures[-1].fingerprint != state.policy.fingerprint_of(telescope)
 
 
-def reconsider(fingerprint: str, state: State) -> effects.Reconsider:
+def reconsider(state: State, policy: Policy, now: float) -> effects.Reconsider:
     """Those that are on their way into the quarantine are judged when they have arrived."""
-    return effects.Reconsider(fingerprint, tuple(task.id for task in state.within("DISCARDED")))
+    but = tuple(task.id for task in state.within("DISCARDED"))
+    return effects.Reconsider(policy.fingerprint, but, claims.retried(state, policy, now))
 
 
 def return_to_pool(state: State, given: i.FrameRestored) -> Iterator[Step]:

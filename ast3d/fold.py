@@ -7,6 +7,8 @@ nothing.  It decides nothing.  It owns the state that it is given and changes it
 from dataclasses import replace
 from functools import singledispatch
 
+from ast3d import claim_fold
+from ast3d import claim_records as c
 from ast3d import records as r
 from ast3d.state import State, Waiting, add, change, drop, put
 from ast3d.task import Task
@@ -257,6 +259,12 @@ def _(record: r.Totals, state: State) -> None:
     state.done, state.discarded = record.done, record.discarded
     state.paused_until, state.breaker = record.paused_until, record.breaker
     state.causes, state.torn, state.losses = dict(record.causes), dict(record.torn), record.losses
+    state.claims = replace(state.claims, assignment=record.assignment)
+
+
+@_apply.register
+def _(record: c.DurableOfClaims | c.VolatileOfClaims, state: State) -> None:
+    claim_fold.apply(record, state)
 
 
 def _ensure(state: State, record: r.Done | r.Discarded) -> None:

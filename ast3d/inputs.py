@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ast3d.claim import Claim, Rank
 from ast3d.policy import Policy
 from ast3d.records import Halt, Helper
 from ast3d.task import Blame, Entry, Place, Sighting
@@ -152,6 +153,7 @@ class WorkerEnded:
 
     `retriable` False: trying again cannot help.  `changed`: it was another frame by then than the one that was meant.
     `lost`: it ended without a word.  `fingerprint`: of the code and configuration that it was given; empty if unknown.
+    `found`: the products stood already.  `fenced`: the claim whose work is accepted no more, None where that was not it.
     """
 
     now: float
@@ -165,6 +167,8 @@ class WorkerEnded:
     changed: bool = False
     lost: bool = False
     fingerprint: str = ""
+    found: bool = False
+    fenced: Rank | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,26 @@ class FrameGrew:
 
     now: float
     task: str
+
+
+@dataclass(frozen=True)
+class Sought:
+    """The scout's answer to Seek: where the frame went, or empty; `reason`: how it was missed."""
+
+    now: float
+    task: str
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """ast3-ha: all that this node works for, with deadlines on the clock of this boot."""
+
+    now: float
+    request: int
+    boot_id: str
+    claims: dict[str, Claim]
 
 
 @dataclass(frozen=True)
@@ -263,6 +287,8 @@ Input = (
     | FrameFiled
     | FrameRestored
     | FrameGrew
+    | Sought
+    | Assigned
     | Retry
     | Pause
     | Resume

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ast3d import effects, records
+from ast3d import claims, effects, records
 from ast3d import inputs as i
 from ast3d.policy import Policy
 from ast3d.state import State, Waiting
@@ -29,9 +29,11 @@ def next_due(state: State) -> Iterator[float]:
 
 
 def sight(state: State, given: i.Sighted) -> Iterator[Step]:
-    """Entries that are new, or have changed; those that are tasks already are known."""
+    """Entries that are new, or have changed; those that are tasks already are known, and others are another node's."""
     for sighting in given.sightings:
         place = sighting.entry.place
+        if not claims.holds(state, place.telescope):
+            continue  # it was told before the scout learned of that
         task = state.places.get(place)
         known = state.waiting.get(place)
         if task and state.tasks[task].entry == sighting.entry:
@@ -47,9 +49,9 @@ def lose(state: State, given: i.Gone) -> Iterator[Step]:
         if place in state.waiting:
             yield records.Unseen(place)
         task = state.places.get(place)
-        if task and state.tasks[task].phase in ("READY", "FAILED"):
+        if task and state.tasks[task].phase in ("READY", "FAILED") and claims.holds(state, place.telescope):
             yield records.Vanished(task)
-            yield effects.Log("ERROR", "task.vanished", {"task": task, "reason": "the frame left the pool unprocessed"})
+            yield claims.miss(state, state.tasks[task], "the frame left the pool unprocessed")
 
 
 def judge(state: State, given: i.Identified) -> Iterator[Step]:

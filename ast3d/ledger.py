@@ -8,6 +8,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ast3d import processes
 from ast3d.common import clock
@@ -20,7 +21,8 @@ class Account:
     """Who runs which attempt of which frame since when; and, when `ended`, with what result.
 
     `night` is not empty when the products are published; otherwise `reason`, `blame`, `retriable` and `tail` say why not;
-    `changed`: the frame was not, or not any more, the one that was meant.
+    `changed`: the frame was not, or not any more, the one that was meant; `found`: the products stood before; `fenced`: the
+    work of its `claim` is accepted no more.
     """
 
     task: str
@@ -41,6 +43,9 @@ class Account:
     changed: bool = False
     tail: str = ""
     fingerprint: str = ""
+    found: bool = False
+    fenced: bool = False
+    claim: dict[str, Any] | None = None
 
     @property
     def entry(self) -> Entry:

@@ -4,10 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ast3d.common.unfinished import work_folder
+
 
 @dataclass(frozen=True)
 class Order:
-    """What one attempt is told.  Paths are absolute; `command` is empty for photometry."""
+    """What one attempt is told.  Paths are absolute; `command` is empty for photometry.
+
+    `node` and `claim` ({epoch, token, own}) are those that it publishes as and under; None where there is only this node.
+    """
 
     task: str
     attempt: int
@@ -24,8 +29,10 @@ class Order:
     command: list[str]
     photometry: dict[str, Any]
     fingerprint: str  # of the code and configuration
+    node: str | None = None
+    claim: dict[str, Any] | None = None
 
     @property
     def out(self) -> Path:
         """Where the products are written before they are published."""
-        return Path(self.products) / ".tmp" / f"{self.task}.{self.attempt}"
+        return work_folder(Path(self.products), self.node) / f"{self.task}.{self.attempt}"

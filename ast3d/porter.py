@@ -1,11 +1,11 @@
 """The porter: the helper process that moves frames out of the pool, and back.
 
 A frame is moved by link and unlink, never over another.  Before it moves, its id is made anew from its bytes: if another
-file has taken its name, that stays where it is.  Each order can be given twice; what was done already is found done.
-What an earlier porter left in the middle of a move is put right when this one is told the folders.
+file has taken its name, that stays where it is.  Each order can be given twice; what was done already is found done, also
+where the porter of another node has done it, or does it at this very time.  What an earlier porter left in the middle of a
+move is put right when this one is told the folders.
 """
 
-import contextlib
 import fcntl
 import json
 import os
@@ -21,12 +21,14 @@ from ast3d.common import clock
 from ast3d.common.files import escape, move_by_link, one_line, put_back, remove, sync_dir, sync_up, unescape, write_durable
 from ast3d.common.link import HelperEnd, Message
 from ast3d.common.parent import die_with_parent
+from ast3d.common.unfinished import is_of_attempt, work_folder
 from ast3d.entry import SIDECAR, identify, published
 from ast3d.frameid import suffix
+from ast3d.quarantine import WHY, clear, is_attempt, told, tried_otherwise
 from ast3d.task import Entry, Place
 
-WHY = "why.json"
 ALIVE_SECONDS = 5.0
+MEETINGS = 5  # with other nodes' porters at one frame
 SAFE = re.compile(r"[A-Za-z0-9_.+-]+")  # what a frame-id is made of
 
 
@@ -36,6 +38,7 @@ class Porter:
     def __init__(self, link: HelperEnd) -> None:
         self.link = link
         self.folders: dict[str, Path] = {}
+        self.node: str | None = None  # None: there is only this one
         self.told_at = 0.0
         self.orders: dict[str, Callable[[dict[str, Any]], Message | None]] = {
             "archive": self.archive,
@@ -57,6 +60,7 @@ class Porter:
         verb, asked = next(iter(message.items()))
         if verb == "folders":
             self.folders = {name: Path(path) for name, path in asked.items()}
+            self.node = message.get("node")
             for pool in self.folders["incoming"].glob("*"):
                 put_back(pool)
         elif verb == "ping":
@@ -65,8 +69,14 @@ class Porter:
             self.link.send(answer)
 
     def archive(self, asked: dict[str, Any]) -> Message:
-        """Into archive/TELESCOPE/NIGHT/FRAME-ID.EXT."""
-        return self.filed(asked, *self.file(asked, "archive", asked["night"]))
+        """Into archive/TELESCOPE/NIGHT/FRAME-ID.EXT; out of the quarantine, where another node has given the frame up."""
+        outcome, detail = self.file(asked, "archive", asked["night"])
+        if outcome == "vanished" and self.node:
+            folder = self.folders["quarantine"] / asked["telescope"] / asked["task"]
+            outcome, detail = self.file(asked, "archive", asked["night"], folder / (asked["task"] + suffix(asked["name"])))
+            if outcome == "filed" and folder.is_dir():
+                clear(folder)
+        return self.filed(asked, outcome, detail)
 
     def quarantine(self, asked: dict[str, Any]) -> Message:
         """Into quarantine/TELESCOPE/FRAME-ID/, with why.json and what is needed to try again; unless its products stand."""
@@ -84,6 +94,8 @@ class Porter:
         outcome, detail = self.file(asked, "quarantine", task)
         if outcome in ("changed", "vanished"):
             clear(folder)
+        if outcome == "vanished" and (night := published(self.folders["products"] / asked["telescope"], task)):
+            outcome, detail = "published", night  # just now, by another node
         return self.filed(asked, outcome, detail)
 
     def bundle(self, asked: dict[str, Any], folder: Path) -> None:
@@ -108,29 +120,37 @@ class Porter:
                 remove(lock)
         return {"filed": {"task": asked["task"], "outcome": outcome, "detail": detail}}
 
-    def file(self, asked: dict[str, Any], top: str, below: str) -> tuple[str, str]:
-        """-> (outcome, detail): see `ast3d.inputs.FrameFiled`."""
-        task, name = asked["task"], asked["name"]
+    def file(self, asked: dict[str, Any], top: str, below: str, source: Path | None = None) -> tuple[str, str]:
+        """-> (outcome, detail): see `ast3d.inputs.FrameFiled`.  `source`: if it is not in the pool."""
         folder = self.folders[top] / asked["telescope"] / below
-        source = self.folders["incoming"] / asked["telescope"] / name
+        source = source or self.folders["incoming"] / asked["telescope"] / asked["name"]
+        for _ in range(MEETINGS):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                sync_up(folder, self.folders[top])
+                outcome, detail = self.move(asked, source, folder)
+            except OSError as error:
+                outcome, detail = "failed", f"{one_line(error)}, moving it to {escape(str(folder))}"
+            if outcome in ("filed", "vanished") or self.node is None or os.path.lexists(source):
+                break  # or else another node is moving it too: it is looked what has become of it
+        if outcome == "filed":
+            remove(source.parent / (asked["name"] + SIDECAR))
+        return outcome, detail
+
+    def move(self, asked: dict[str, Any], source: Path, folder: Path) -> tuple[str, str]:
+        """As `file`, once; raises OSError."""
+        task, name = asked["task"], asked["name"]
         target = folder / (task + suffix(name))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            sync_up(folder, self.folders[top])
-            if not os.path.lexists(source):
-                if not target.exists():
-                    return "vanished", f"{escape(name)} is not in the pool any more"
-                sync_dir(source.parent)  # who moved it may have been killed before that
-                return "filed", str(target)
-            about = source.lstat()
-            entry = Entry(Place(asked["telescope"], name), about.st_size, about.st_mtime_ns)
-            if identify(source, entry) != task:
-                return "changed", f"another file is called {escape(name)} now"
-            target = move_beside(source, target, self.alive)
-        except OSError as error:
-            return "failed", f"{one_line(error)}, moving it to {escape(str(folder))}"
-        remove(source.parent / (name + SIDECAR))
-        return "filed", str(target)
+        if not os.path.lexists(source):
+            if not target.exists():
+                return "vanished", f"{escape(name)} is not in the pool any more"
+            sync_dir(source.parent)  # who moved it may have been killed before that
+            return "filed", str(target)
+        about = source.lstat()
+        entry = Entry(Place(asked["telescope"], name), about.st_size, about.st_mtime_ns)
+        if identify(source, entry) != task:
+            return "changed", f"another file is called {escape(name)} now"
+        return "filed", str(move_beside(source, target, self.alive))
 
     def alive(self) -> None:
         """During long work: this is not stuck."""
@@ -171,24 +191,33 @@ class Porter:
 
     def reconsider(self, asked: dict[str, Any]) -> None:
         """Back into the pool with every frame that was tried by other code, or under another configuration, than today's."""
-        but = set(asked["but"])
+        but, telescopes = set(asked["but"]), asked.get("telescopes")
         for path in sorted(self.folders["quarantine"].glob(f"*/*/{WHY}")):
             self.alive()
-            if path.parent.name not in but and tried_otherwise(path, asked["fingerprint"]):
+            telescope = path.parent.parent.name
+            if telescopes is not None and telescope not in telescopes:
+                continue  # another node's, or nobody's
+            fingerprint = (telescopes or {}).get(telescope, asked["fingerprint"])
+            if path.parent.name not in but and tried_otherwise(path, fingerprint):
                 answer = {"task": path.parent.name, "request": 0, "problem": self.bring_back(path)}
                 self.link.send({"restored": answer})
 
     def sweep(self, asked: dict[str, Any]) -> None:
         """Remove what an attempt left half-written; not while a worker is at the frame, for it may be that one's."""
         if not is_held(self.folders["state"] / "attempts" / f"{asked['task']}.lock"):
-            remove(self.folders["products"] / ".tmp" / f"{asked['task']}.{asked['attempt']}")
+            remove(self.unfinished() / f"{asked['task']}.{asked['attempt']}")
+
+    def unfinished(self) -> Path:
+        """Where this node's attempts write."""
+        return work_folder(self.folders["products"], self.node)
 
     def tidy(self, asked: dict[str, Any]) -> Message:
         """At start: remove what attempts left that nobody runs any more, known to ast3d (`keep`) or not."""
         keep, folder = set(asked["keep"]), self.folders["state"] / "attempts"
         held = {lock.stem for lock in folder.glob("*.lock") if is_held(lock)}
-        for path in (self.folders["products"] / ".tmp").glob("*"):
-            if path.name not in keep and path.name.rpartition(".")[0] not in held:
+        for path in self.unfinished().glob("*"):
+            left = self.node is not None or is_of_attempt(path.name)  # or else it may be the folder of a node
+            if left and path.name not in keep and path.name.rpartition(".")[0] not in held:
                 remove(path)
         for path in folder.glob("*"):
             task = path.stem if path.suffix == ".lock" else path.stem.rpartition(".")[0]
@@ -216,53 +245,9 @@ def is_held(lock: Path) -> bool:
     return False
 
 
-def is_attempt(path: Path, task: str) -> bool:
-    """Whether a file is TASK.N.SUFFIX and not that of a task with a longer name."""
-    return path.stem.removeprefix(task + ".").isdecimal()
-
-
 def number(path: Path) -> int:
     """The attempt that a file of an attempt belongs to."""
     return int(path.stem.rpartition(".")[2])
-
-
-def told(path: Path) -> dict[str, Any]:
-    """A why.json that says where its frame came from; OSError or ValueError, either of which names the file."""
-    try:
-        why = json.loads(path.read_bytes())
-        names = [unescape(why["name"]), why["telescope"]]
-        whole = not any(name in {"", ".", ".."} or {"/", "\0"} & set(name) for name in names)
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        whole = False
-    if not whole:
-        raise ValueError(f"{escape(str(path))} is damaged; move the frame that lies beside it into its pool by hand")
-    return dict(why)
-
-
-def tried_otherwise(path: Path, fingerprint: str) -> bool:
-    """Whether a why.json tells of attempts at a whole frame under another fingerprint."""
-    try:
-        why = told(path)
-        return bool(why["attempts"]) and not why["incomplete"] and why.get("fingerprint") != fingerprint
-    except (OSError, ValueError, KeyError):
-        return False
-
-
-def clear(folder: Path) -> None:
-    """Remove a quarantine folder that holds no frame any more; with a frame in it, nothing is removed."""
-    task = folder.name
-    own = [
-        path
-        for path in folder.iterdir()
-        if path.name in (WHY, bundle.NAME) or (path.suffix == ".out" and is_attempt(path, task))
-    ]
-    if len(own) < len(list(folder.iterdir())):
-        return
-    for path in own:
-        remove(path)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-        sync_dir(folder.parent)
 
 
 def move_beside(source: Path, target: Path, progress: Callable[[], None]) -> Path:

@@ -8,6 +8,8 @@ pools, its helpers and its configuration; the next one looks anew.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ast3d.claim import Assignment
+from ast3d.claim_records import DurableOfClaims, VolatileOfClaims
 from ast3d.policy import Policy
 from ast3d.task import Blame, Breaker, Entry, Failure, Place, Sighting, Task
 
@@ -300,6 +302,7 @@ class Totals:
     causes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     torn: dict[str, tuple[str, int]] = field(default_factory=dict)
     losses: tuple[str, ...] = ()
+    assignment: Assignment | None = None
 
 
 Durable = (
@@ -326,6 +329,7 @@ Durable = (
     | Acknowledged
     | Kept
     | Totals
+    | DurableOfClaims
 )
 Volatile = (
     Configured
@@ -339,5 +343,6 @@ Volatile = (
     | Scanned
     | RelogChanged
     | Halting
+    | VolatileOfClaims
 )
 Record = Durable | Volatile

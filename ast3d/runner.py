@@ -1,8 +1,9 @@
 """The runner: one process a task.  It has the work done by a child, and publishes what the child made.
 
 Guarantee: products appear under products/TELESCOPE/NIGHT/FRAME-ID/ whole, synced, with their manifest, by one rename that
-replaces nothing; or not at all.  However the child ends, killed or not, the attempt's account says how.  The runner does
-not need ast3d, nor the nursery, to be there any more.
+replaces nothing; or not at all.  Where several nodes share them, one that another has taken over from publishes nothing.
+However the child ends, killed or not, the attempt's account says how.  The runner does not need ast3d, nor the nursery, to
+be there any more.
 """
 
 import contextlib
@@ -11,11 +12,13 @@ import fcntl
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ast3d import ledger, processes, work
+from ast3d import fence, ledger, processes, work
+from ast3d.claim import Claim
 from ast3d.common import clock, program
 from ast3d.common.files import escape, one_line, remove, rename_noreplace, sync_tree, sync_up
 from ast3d.common.parent import become_subreaper
@@ -32,9 +35,11 @@ FULL_BYTES = 1 << 20  # a disk with less than this is full
 class AttemptFailedError(Exception):
     """An attempt ended without products, with what ast3d needs to judge it."""
 
-    def __init__(self, reason: str, blame: Blame, *, retriable: bool = True, changed: bool = False) -> None:
+    def __init__(
+        self, reason: str, blame: Blame, *, retriable: bool = True, changed: bool = False, fenced: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.reason, self.blame, self.retriable, self.changed = reason, blame, retriable, changed
+        self.reason, self.blame, self.retriable, self.changed, self.fenced = reason, blame, retriable, changed, fenced
 
 
 def main(message: dict[str, Any]) -> None:
@@ -63,14 +68,15 @@ def run(order: Order) -> None:
     pid = os.getpid()
     account = ledger.Account(
         order.task, order.attempt, order.telescope, order.name, order.size, order.mtime_ns, pid,
-        processes.start_ticks(pid), clock.boot_id(), clock.boottime(), fingerprint=order.fingerprint,
+        processes.start_ticks(pid), clock.boot_id(), clock.boottime(), fingerprint=order.fingerprint, claim=order.claim,
     )  # fmt: skip
     ledger.write(attempts, account)
     try:
-        account = replace(account, ended=True, night=attempt(order, account, asked_to_end))
+        night, found = attempt(order, account, asked_to_end)
+        account = replace(account, ended=True, night=night, found=found)
     except AttemptFailedError as error:
         account = replace(account, ended=True, reason=error.reason, blame=error.blame, retriable=error.retriable)
-        account = replace(account, changed=error.changed)
+        account = replace(account, changed=error.changed, fenced=error.fenced)
     except OSError as error:
         account = replace(account, ended=True, reason=one_line(error), blame="environment")
     except Exception as error:  # noqa: BLE001  this process' outermost frame: the account must say how it ended
@@ -88,16 +94,17 @@ def redirect_output(path: Path) -> None:
     os.close(output)
 
 
-def attempt(order: Order, account: ledger.Account, asked_to_end: list[int]) -> str:
-    """Work and publish; -> the night under which the products stand."""
+def attempt(order: Order, account: ledger.Account, asked_to_end: list[int]) -> tuple[str, bool]:
+    """Work and publish; -> the night under which the products stand, and whether they stood before."""
     frame = open_regular(Path(order.frame))
     if frame is None:
         require_there(order)
         raise AttemptFailedError(f"{escape(order.name)} cannot be opened for reading", "environment")
     hold(order)
     if night := published(Path(order.products) / order.telescope, order.task):
-        return night
+        return night, True
     require_unchanged(order, frame)
+    require_unfenced(order, fence.raise_to, order.node)
     remove(order.out)
     order.out.mkdir(parents=True)
     report = work.do(order, order.out, frame)
@@ -107,7 +114,7 @@ def attempt(order: Order, account: ledger.Account, asked_to_end: list[int]) -> s
     check(report, order)
     if asked_to_end:
         raise AttemptFailedError("what it had made by then is not whole", "frame")
-    return publish(order, report, frame, seconds)
+    return publish(order, report, frame, seconds), False
 
 
 def hold(order: Order) -> None:
@@ -137,6 +144,16 @@ def require_unchanged(order: Order, frame: int) -> None:
         same = same and (named.st_dev, named.st_ino) == (about.st_dev, about.st_ino)
     if not same:
         raise AttemptFailedError("the frame was changed, or another took its name", "environment", changed=True)
+
+
+def require_unfenced(order: Order, ask: Callable[..., None], *more: Any) -> None:
+    """Raise where another node works for the telescope by now.  OSError where the store does not say."""
+    if order.claim is None:
+        return
+    try:
+        ask(Path(order.products), order.telescope, Claim(**order.claim), *more)
+    except fence.FencedError as error:
+        raise AttemptFailedError(str(error), "environment", fenced=True) from error
 
 
 def check(report: work.Ended, order: Order) -> None:
@@ -185,6 +202,7 @@ def publish(order: Order, report: work.Ended, frame: int, seconds: float) -> str
         "usage": report.usage,
         "versions": work.VERSIONS,
         "configuration": {"photometry": order.photometry, "template": order.template},
+        **({"node": order.node, "claim": order.claim} if order.claim else {}),
         **report.facts,
     }
     try:
@@ -195,6 +213,7 @@ def publish(order: Order, report: work.Ended, frame: int, seconds: float) -> str
     sync_tree(order.out)
     target = Path(order.products) / order.telescope / report.night / order.task
     target.parent.mkdir(parents=True, exist_ok=True)
+    require_unfenced(order, fence.check)
     try:
         rename_noreplace(order.out, target)
     except FileExistsError as error:

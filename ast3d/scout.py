@@ -1,7 +1,8 @@
 """The scout: the helper process that looks at the task pools, and answers what a pool entry is.
 
 The directory is the truth; an inotify event only says "look now".  One look serves start, event, overflow and timer.  What
-it sees is reported once and again when it changes.  Where a pool cannot be watched it is looked at every second instead.
+it sees is reported once and again when it changes.  Where a pool cannot be watched it is looked at every second instead, as
+is one on a file system that tells nothing of what other computers write.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import os
 import select
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,10 +19,12 @@ from typing import Any
 
 from inotify_simple import INotify, flags
 
+from ast3d import remote
 from ast3d.common.clock import boottime
 from ast3d.common.link import HelperEnd
 from ast3d.common.parent import die_with_parent
 from ast3d.entry import SIDECAR, identify, kind_of, open_regular, promised, published
+from ast3d.quarantine import WHY
 from ast3d.task import Arrival, Entry, FileKind, Place
 
 EVENTS = (
@@ -43,6 +47,7 @@ class Pool:
     watch: int = -1
     identity: tuple[int, int] = (0, 0)  # device and inode of the folder that is watched
     problem: str = ""
+    silent: bool = False  # nobody tells what other computers do there
 
 
 class Scout:
@@ -52,7 +57,7 @@ class Scout:
         self.link = link
         self.inotify: INotify | None = None
         self.pools: dict[str, Pool] = {}
-        self.products = Path()
+        self.products = self.quarantine = Path()
         self.ignore: tuple[str, ...] = ()
         self.scan_seconds = 10.0
         self.next_scan = 0.0
@@ -79,35 +84,53 @@ class Scout:
             self.identify(Entry(Place(asked["telescope"], asked["name"]), asked["size"], asked["mtime_ns"]))
         elif asked := message.get("look"):
             self.look_again(Place(asked["telescope"], asked["name"]))
+        elif asked := message.get("seek"):
+            self.seek(asked)
         elif asked := message.get("watch_growth"):
             self.growing[asked["task"]] = (Path(asked["path"]), asked["size"])
         elif "ping" in message:
             self.link.send({"pong": message["ping"]})
 
     def watch(self, asked: dict[str, Any]) -> None:
-        """Take these pools, watch first, then scan; what was known of a pool that stays is kept."""
-        self.products, self.ignore = Path(asked["products"]), tuple(asked["ignore"])
-        self.scan_seconds = asked["scan_seconds"]
-        if self.inotify:
-            self.inotify.close()
-        try:
-            self.inotify = INotify()
-        except OSError as error:  # 128 instances a user
-            self.inotify = None
-            self.link.send({"log": {"event": "pool.unwatched", "reason": f"inotify: {error.strerror}; polling instead"}})
-        known = {pool.telescope: pool.known for pool in self.pools.values()}
-        self.tell_gone([[name, frame] for name in known.keys() - asked["pools"].keys() for frame in known[name]])
-        self.pools = {name: Pool(name, Path(path), known.get(name, {})) for name, path in asked["pools"].items()}
+        """Take these pools, watch first, then scan; a pool that stays is watched on, and what was known of it is kept."""
+        self.products, self.quarantine = Path(asked["products"]), Path(asked.get("quarantine", os.devnull))
+        self.ignore, self.scan_seconds = tuple(asked["ignore"]), asked["scan_seconds"]
+        if self.inotify is None:
+            self.begin_watching()
+        before, self.pools = self.pools, {}
+        for name, path in asked["pools"].items():
+            pool = before.pop(name, None)
+            if pool and pool.path != Path(path):
+                self.unwatch(pool)
+                pool = Pool(name, Path(path), pool.known)
+            self.pools[name] = pool or Pool(name, Path(path))
+        for pool in before.values():
+            self.unwatch(pool)
+            self.tell_gone([[pool.telescope, name] for name in pool.known])
         for pool in self.pools.values():
             with contextlib.suppress(OSError):  # the scan says what is wrong with it
                 pool.path.mkdir(parents=True, exist_ok=True)
         self.scan()
 
+    def begin_watching(self) -> None:
+        """Without inotify all is polled."""
+        try:
+            self.inotify = INotify()
+        except OSError as error:  # 128 instances a user
+            self.link.send({"log": {"event": "pool.unwatched", "reason": f"inotify: {error.strerror}; polling instead"}})
+
+    def unwatch(self, pool: Pool) -> None:
+        """No more events of a pool."""
+        if self.inotify and pool.watch >= 0:
+            with contextlib.suppress(OSError):  # it went with its folder
+                self.inotify.rm_watch(pool.watch)
+
     def scan(self) -> None:
         """Look at everything; then say so, with what was wrong."""
+        silent = remote.read()
         for pool in self.pools.values():
             pool.problem = ""
-            self.ensure_watched(pool)
+            self.ensure_watched(pool, silent)
             self.look(pool, None)
         self.look_at_growing()
         self.next_scan = boottime() + (POLL_SECONDS if self.unwatched() else self.scan_seconds)
@@ -115,15 +138,16 @@ class Scout:
 
     def unwatched(self) -> bool:
         """Whether some pool must be polled."""
-        return any(pool.watch < 0 for pool in self.pools.values())
+        return any(pool.watch < 0 or pool.silent for pool in self.pools.values())
 
-    def ensure_watched(self, pool: Pool) -> None:
-        """The folder that has the pool's name now is the one that is watched."""
+    def ensure_watched(self, pool: Pool, silent: Collection[int]) -> None:
+        """The folder that has the pool's name now is the one that is watched; `silent`: devices that tell nothing."""
         try:
             about = pool.path.stat()
         except OSError as error:
             pool.watch, pool.problem = -1, f"pool {pool.path}: {error.strerror}; bring it back, frames wait there"
             return
+        pool.silent = about.st_dev in silent
         identity = about.st_dev, about.st_ino
         if self.inotify is None or (pool.watch >= 0 and pool.identity == identity):
             return
@@ -140,6 +164,7 @@ class Scout:
         if any(not event.mask & flags.MOVED_TO for event in events):
             time.sleep(GATHER_SECONDS)
             events += self.inotify.read(timeout=0)
+        watched = {pool.watch for pool in self.pools.values()}
         named: dict[int, set[str]] = {}
         renamed: dict[int, set[str]] = {}
         for event in events:
@@ -147,6 +172,8 @@ class Scout:
                 self.link.send({"log": {"event": "pool.overflow", "reason": "too many events at once; looking at all"}})
                 self.scan()
                 return
+            if event.wd not in watched:
+                continue  # of a pool that is not looked at any more
             if event.mask & (flags.DELETE_SELF | flags.MOVE_SELF | flags.IGNORED):
                 self.scan()
                 return
@@ -238,6 +265,14 @@ class Scout:
         answer = {"telescope": pool.telescope, "name": entry.place.name, "size": entry.size, "mtime_ns": entry.mtime_ns,
                   "task": task, "published": published(self.products / pool.telescope, task)}  # fmt: skip
         self.link.send({"identified": answer})
+
+    def seek(self, asked: dict[str, Any]) -> None:
+        """Answer where a frame went that left its pool: another node has published it, or given it up, or it is lost."""
+        task, telescope = asked["task"], asked["telescope"]
+        where = published(self.products / telescope, task)
+        if not where and os.path.lexists(self.quarantine / telescope / task / WHY):
+            where = "quarantine"
+        self.link.send({"sought": {"task": task, "where": where, "reason": asked["reason"]}})
 
     def look_at_growing(self) -> None:
         """Discarded as incomplete, but somebody goes on writing."""

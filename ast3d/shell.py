@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import singledispatchmethod
 
-from ast3d import effects, translate
+from ast3d import claims, effects, translate
 from ast3d import inputs as i
 from ast3d.common.about import VERSION
 from ast3d.common.clock import boot_id, boottime
@@ -31,7 +31,7 @@ from ast3d.guardian import Call, Guardian
 from ast3d.lock import Lock
 from ast3d.nursery import ENVIRONMENT
 from ast3d.records import Helper
-from ast3d.startup import fingerprint_of, policy_of
+from ast3d.startup import order_for, policy_of
 from ast3d.state import State
 from ast3d.workers import Workers
 
@@ -77,9 +77,15 @@ class Shell:
         """Until SIGTERM, SIGINT or an operator's `ast3ctl stop`; -> the exit status."""
         self.listen_to_signals()
         self.read_configuration(at_start=True)
-        self.begin("scout", boottime())  # it looks while this recovers; the others begin later: they would keep it from that
-        self.crew.tend(boottime())
+        alone = self.config.ha.node is None
+        if alone:
+            self.begin(
+                "scout", boottime()
+            )  # it looks while this recovers; the others begin later: they would keep it from that
+            self.crew.tend(boottime())
         self.recover()
+        if not alone:
+            self.begin("scout", boottime())  # what it is to look at is among what was remembered
         self.log.info("daemon.start", version=VERSION, pid=os.getpid(), root=str(self.layout.state.parent))
         bugs = 0
         while not self.stopping and not self.guardian.superseded:
@@ -195,26 +201,11 @@ class Shell:
 
     @do.register
     def _(self, effect: effects.Start) -> None:
-        place = effect.entry.place
-        telescope = self.config.telescopes.get(place.telescope)
-        order = {
-            "task": effect.task,
-            "attempt": effect.attempt,
-            "telescope": place.telescope,
-            "name": place.name,
-            "size": effect.entry.size,
-            "mtime_ns": effect.entry.mtime_ns,
-            "frame": str(self.layout.pool(place.telescope) / place.name),
-            "templates": str(self.layout.templates / place.telescope),
-            "template": telescope.template if telescope else None,
-            "products": str(self.layout.products),
-            "attempts": str(self.attempts),
-            "kept_templates": str(self.layout.state / "templates"),
-            "command": list(self.config.pipeline.command or ()),
-            "photometry": self.config.photometry.as_dict(),
-            "fingerprint": fingerprint_of(self.config),
-        }
-        self.crew.send("nursery", {"start": order})
+        self.crew.send("nursery", {"start": order_for(effect, self.config, self.layout)})
+
+    @do.register
+    def _(self, _effect: effects.Watch) -> None:
+        self.crew.send("scout", self.watch_order())
 
     # --- helpers
 
@@ -228,7 +219,8 @@ class Shell:
             self.crew.send("scout", self.watch_order())
         elif helper == "porter":
             folders = ("incoming", "products", "archive", "quarantine", "state")
-            self.crew.send("porter", {"folders": {name: str(getattr(self.layout, name)) for name in folders}})
+            paths = {name: str(getattr(self.layout, name)) for name in folders}
+            self.crew.send("porter", {"folders": paths, "node": self.config.ha.node})
             self.crew.send("porter", {"ping": 0} if self.tidied else {"tidy": {"keep": self.running}})
         elif not self.config.pipeline.command:
             self.crew.send("nursery", {"photometry": {}})
@@ -294,11 +286,13 @@ class Shell:
         self.log.set_level(self.config.roulog.level)
         self.desk.admit(self.config.control.group, self.config.control.operators)
         self.inputs.append(i.ConfigurationRead(boottime(), policy_of(self.config), "; ".join(complaints)))
-        self.crew.send("scout", self.watch_order())  # at start nobody hears it: see `begin`
+        if self.config.ha.node is None:  # or else when it is decided
+            self.crew.send("scout", self.watch_order())  # at start nobody hears it: see `begin`
 
     def watch_order(self) -> Message:
         """What the scout is to look at."""
-        pools = {name: str(self.layout.pool(name)) for name in self.config.telescopes}
-        pool = self.config.pool
-        order = {"pools": pools, "products": str(self.layout.products), "ignore": list(pool.ignore)}
-        return {"watch": order | {"scan_seconds": pool.scan_seconds}}
+        layout, pool, held = self.layout, self.config.pool, claims.held(self.state)
+        names = [name for name in self.config.telescopes if self.config.ha.node is None or name in (held or ())]
+        order = {"pools": {name: str(layout.pool(name)) for name in names}, "ignore": list(pool.ignore)}
+        folders = {"products": str(layout.products), "quarantine": str(layout.quarantine)}
+        return {"watch": order | folders | {"scan_seconds": pool.scan_seconds}}

@@ -1,29 +1,32 @@
-"""What ast3d does once: make its folders, leave the terminal, make a policy of its configuration."""
+"""What ast3d does once: make its folders, leave the terminal, make a policy and orders of its configuration."""
 
 import ctypes
 import json
 import os
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+from ast3d import effects
 from ast3d.common.about import VERSION
 from ast3d.common.config import Config
 from ast3d.common.files import move_by_link
 from ast3d.common.layout import Layout
+from ast3d.order import Order
 from ast3d.policy import Policy
 
 MALLOC_BYTES = 64 * 1024
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-def fingerprint_of(config: Config) -> str:
-    """Of the code, and of all that the configuration tells the work: a frame that failed may do better under another."""
-    told = [
-        VERSION,
-        config.photometry.as_dict(),
-        config.pipeline.command,
-        {n: t.as_dict() for n, t in config.telescopes.items()},
-    ]
+def fingerprint_of(config: Config, telescope: str | None = None) -> str:
+    """Of the code, and of all that the configuration tells the work: a frame that failed may do better under another.
+
+    Whose telescope it is, and which others there are, is nothing to the work.
+    """
+    known = config.telescopes.get(telescope) if telescope is not None else None
+    told = [VERSION, config.photometry.as_dict(), config.pipeline.command, known.template if known else None]
     return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -42,7 +45,37 @@ def policy_of(config: Config) -> Policy:
         backoff_seconds=worker.backoff_seconds,
         backoff_limit_seconds=worker.backoff_limit_seconds,
         fingerprint=fingerprint_of(config),
+        fingerprints={name: fingerprint_of(config, name) for name in config.telescopes},
+        telescopes=frozenset(config.telescopes),
+        node=config.ha.node or "",
+        home=frozenset(name for name, telescope in config.telescopes.items() if telescope.node == config.ha.node),
     )
+
+
+def order_for(effect: effects.Start, config: Config, layout: Layout) -> dict[str, Any]:
+    """What an attempt is told, as it travels."""
+    place, claim = effect.entry.place, effect.claim
+    telescope = config.telescopes.get(place.telescope)
+    order = Order(
+        task=effect.task,
+        attempt=effect.attempt,
+        telescope=place.telescope,
+        name=place.name,
+        size=effect.entry.size,
+        mtime_ns=effect.entry.mtime_ns,
+        frame=str(layout.pool(place.telescope) / place.name),
+        templates=str(layout.templates / place.telescope),
+        template=telescope.template if telescope else None,
+        products=str(layout.products),
+        attempts=str(layout.state / "attempts"),
+        kept_templates=str(layout.state / "templates"),
+        command=list(config.pipeline.command or ()),
+        photometry=config.photometry.as_dict(),
+        fingerprint=fingerprint_of(config, place.telescope),
+        node=config.ha.node,
+        claim={"epoch": claim.epoch, "token": claim.token, "own": claim.own} if claim else None,
+    )
+    return {name: told for name, told in asdict(order).items() if told is not None or name == "template"}
 
 
 def make_folders(layout: Layout) -> list[str]:

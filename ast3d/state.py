@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ast3d import records as r
+from ast3d.claim import Claims
 from ast3d.policy import Policy
 from ast3d.task import Breaker, Phase, Place, Sighting, Task
 
@@ -68,6 +69,7 @@ class State:
     halting: r.Halting | None = None  # an operator asked this ast3d to end
     stopped: bool = False  # the last ast3d ended on purpose
     breaker: Breaker | None = None
+    claims: Claims = field(default_factory=Claims)  # of nothing where there is only this node
     causes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # the machine's failures -> the tasks they hit
 
     def within(self, *phases: Phase) -> Iterator[Task]:

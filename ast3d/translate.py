@@ -26,6 +26,8 @@ def heard(message: Message, now: float) -> i.Input | None:
             return i.Identified(now, _entry(said), said["task"], said["published"])
         case "grew":
             return i.FrameGrew(now, said)
+        case "sought":
+            return i.Sought(now, said["task"], said["where"], said["reason"])
         case "filed":
             return i.FrameFiled(now, said["task"], said["outcome"], said["detail"])
         case "restored":
@@ -37,7 +39,8 @@ def worker_ended(told: Account, now: float) -> i.WorkerEnded:
     """The input that the end of a worker means, by its account, or by what is known where that does not say how it ended."""
     return i.WorkerEnded(
         now, told.task, told.attempt, told.night, told.reason, told.blame, told.retriable, told.tail, told.changed,
-        lost=not told.ended, fingerprint=told.fingerprint,
+        lost=not told.ended, fingerprint=told.fingerprint, found=told.found,
+        fenced=(told.claim["epoch"], told.claim["token"]) if told.fenced and told.claim else None,
     )  # fmt: skip
 
 
@@ -48,6 +51,8 @@ def asked(effect: effects.Effect) -> tuple[Helper, Message] | None:
             return "scout", {"identify": _of(entry)}
         case effects.Look(place):
             return "scout", {"look": {"telescope": place.telescope, "name": place.name}}
+        case effects.Seek(task, place, reason):
+            return "scout", {"seek": {"task": task, "telescope": place.telescope, "reason": reason}}
         case effects.WatchGrowth(task, path, size):
             return "scout", {"watch_growth": {"task": task, "path": path, "size": size}}
         case effects.Archive(task, entry, night):
@@ -56,8 +61,8 @@ def asked(effect: effects.Effect) -> tuple[Helper, Message] | None:
             return "porter", {"quarantine": _of(effect.entry) | {"task": effect.task, "why": why(effect)}}
         case effects.Restore(task, request):
             return "porter", {"restore": {"task": task, "request": request}}
-        case effects.Reconsider(fingerprint, but):
-            return "porter", {"reconsider": {"fingerprint": fingerprint, "but": but}}
+        case effects.Reconsider(fingerprint, but, telescopes):
+            return "porter", {"reconsider": {"fingerprint": fingerprint, "but": but, "telescopes": telescopes}}
         case effects.Sweep(task, attempt):
             return "porter", {"sweep": {"task": task, "attempt": attempt}}
     return None

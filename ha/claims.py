@@ -36,7 +36,7 @@ def _claim(state: State, telescope: str, known: Ownership, now: float) -> Claim 
             return Claim(known.epoch, 0, own=True, deadline=None)
         return Claim(known.epoch, known.token, own=False, deadline=now + PROVISIONAL_SECONDS)
     if known.holder == me:
-        return Claim(known.epoch, known.token, own=False, deadline=state.lease_until - MARGIN_SECONDS)
+        return Claim(known.epoch, known.token, own=False, deadline=max(state.lease_until - MARGIN_SECONDS, 0.0))
     return None
 
 

@@ -10,12 +10,14 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import singledispatchmethod
+from pathlib import Path
 from typing import Any, Literal
 
 from ast3d.common.about import VERSION
 from ast3d.common.clock import boottime
-from ast3d.common.config import Config, ConfigError, load, load_lenient
+from ast3d.common.config import Config, ConfigError, load
 from ast3d.common.crew import Crew, Kind
 from ast3d.common.files import one_line, write_durable
 from ast3d.common.layout import Place
@@ -28,7 +30,8 @@ from ha.decide import act, decide
 from ha.desk import Desk
 from ha.fold import apply
 from ha.state import State
-from ha.witness import Standing, WitnessServer
+from ha.witness import Standing, read_key
+from ha.witness_server import WitnessServer
 from protectd import systemd
 
 PERIOD_SECONDS = 1.0
@@ -44,8 +47,10 @@ class Daemon:
     """One agent.  `run` returns when it was asked to stop.  OSError where its sockets cannot be made."""
 
     def __init__(self, place: Place, config: Config, log: Logger) -> None:
-        self.place, self.config, self.log = place, config, log
+        self.place, self.config, self._log = place, config, log
         self.file = place.layout.state / "ha.json"
+        me = config.ha.node
+        assert me is not None, "a node of a cluster has a name"
         self.state = State()
         self.inputs: deque[i.Input] = deque()
         self.stopping = ""
@@ -56,7 +61,9 @@ class Daemon:
         kind = Kind("ha", stuck_seconds=STUCK_SECONDS)
         self.crew: Crew[Helper] = Crew(kind, self.selector, place.layout.log / "helpers.err", self.hear, self.lose)
         self.desk = Desk(place.layout.ha_socket, self.selector, lambda: self.state, self.inputs.append)
-        self.witness = WitnessServer(self.selector, self.standing)
+        self.witness = WitnessServer(
+            config.nodes[me].address, me, read_key(Path(config.ha.key_file)), self.standing, self.selector
+        )
 
     # --- the loop
 
@@ -67,7 +74,7 @@ class Daemon:
         self.configure(self.config)
         for helper in HELPERS:
             self.begin(helper)
-        self.log.info("daemon.start", version=VERSION, node=self.config.ha.node)
+        self._log.info("daemon.start", version=VERSION, node=self.config.ha.node)
         on_ready()
         systemd.notify("READY=1")
         bugs = 0
@@ -76,12 +83,12 @@ class Daemon:
                 self.turn()
                 bugs = 0
             except Exception:  # noqa: BLE001  the daemon's outermost loop: it says so and goes on
-                self.log.fatal("daemon.bug", trace=traceback.format_exc())
+                self._log.fatal("daemon.bug", trace=traceback.format_exc())
                 bugs += 1
                 if bugs == BUGS_AT_MOST:
                     return 1
                 time.sleep(BUG_SECONDS)
-        self.log.info("daemon.stop", reason=self.stopping)
+        self._log.info("daemon.stop", reason=self.stopping)
         self.crew.close()
         self.desk.close()
         self.witness.close()
@@ -103,7 +110,7 @@ class Daemon:
             self.settle()
             self.act()
             self.desk.tend(now)
-            self.witness.tend(now)
+            self.witness.expire(now)
             systemd.notify("WATCHDOG=1")
         self.crew.tend(now)
 
@@ -121,6 +128,8 @@ class Daemon:
         """Tell etcd and ast3d what is to be told, by all that is known now."""
         for effect in act(self.state, boottime()):
             self.do(effect)
+        if self.config.ha.serial:  # the prober answers there
+            self.crew.send("prober", {"standing": asdict(self.standing())})
 
     # --- effects
 
@@ -131,7 +140,7 @@ class Daemon:
 
     @do.register
     def _(self, effect: effects.Log) -> None:
-        getattr(self.log, effect.level.lower())(effect.event, **effect.fields)
+        getattr(self._log, effect.level.lower())(effect.event, **effect.fields)
 
     @do.register
     def _(self, effect: effects.Reply) -> None:
@@ -156,13 +165,17 @@ class Daemon:
         try:
             write_durable(self.file, translate.remember(effect.telescopes))
         except OSError as error:
-            self.log.error("ha.unsaved", reason=one_line(error), so="after a reboot this node may not know what moved")
+            self._log.error("ha.unsaved", reason=one_line(error), so="after a reboot this node may not know what moved")
 
     # --- helpers
 
     def begin(self, helper: Helper) -> None:
         """Start a helper and tell it what it needs."""
         self.crew.start(helper, boottime())
+        self.instruct(helper)
+
+    def instruct(self, helper: Helper) -> None:
+        """Tell a helper whom to ask."""
         if helper == "courier":
             self.crew.send(helper, translate.store_order(self.config))
         elif helper == "prober":
@@ -182,7 +195,7 @@ class Daemon:
 
     def lose(self, helper: Helper, reason: str) -> None:
         """A helper ended."""
-        self.log.error("helper.down", helper=helper, reason=reason)
+        self._log.error("helper.down", helper=helper, reason=reason)
         if helper == "courier":
             self.inputs.append(i.CourierLost(boottime()))
         elif helper == "liaison":
@@ -191,7 +204,8 @@ class Daemon:
     def standing(self) -> Standing:
         """What the other nodes are answered on the second path."""
         now = boottime()
-        return Standing(self.state.able, self.state.reason, sorted(translate.works(claims(self.state, now), now)))
+        works = translate.works(claims(self.state, now), now)
+        return Standing(self.state.able, self.state.reason, tuple(sorted(works)))
 
     # --- signals, configuration, memory
 
@@ -219,19 +233,19 @@ class Daemon:
         try:
             config = load(self.place.config_file)
         except ConfigError as error:
-            self.log.error("config.problem", reason=f"{error}; the old configuration stays")
+            self._log.error("config.problem", reason=f"{error}; the old configuration stays")
             return
         if config.ha.node is None:
-            self.log.error("config.problem", reason="ha.node is null: `systemctl disable --now ast3-ha` ends failover")
+            self._log.error("config.problem", reason="ha.node is null: `systemctl disable --now ast3-ha` ends failover")
             return
         self.configure(config)
-        for helper in HELPERS:
-            self.crew.send(helper, translate.store_order(config) if helper == "courier" else {})
+        self.instruct("courier")
+        self.instruct("prober")
 
     def configure(self, config: Config) -> None:
         """By this configuration from now on."""
         self.config = config
-        self.log.set_level(config.roulog.level)
+        self._log.set_level(config.roulog.level)
         self.desk.admit(config.control.group, config.control.operators)
         self.inputs.append(i.ConfigurationRead(boottime(), translate.settings_of(config)))
 
@@ -242,5 +256,5 @@ class Daemon:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            self.log.error("ha.forgotten", reason=one_line(error))
+            self._log.error("ha.forgotten", reason=one_line(error))
             return {}

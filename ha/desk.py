@@ -1,4 +1,4 @@
-"""The desk, where operators ask: `ast3ctl ha`.  What only looks is answered at once; what moves something, when it is decided."""
+"""The desk, where operators ask (`ast3ctl ha`).  What only looks is answered at once; what moves something, when decided."""
 
 import os
 import selectors
@@ -14,7 +14,7 @@ from ha.state import State
 
 
 class Desk:
-    """The control socket of one agent.  OSError where it cannot be made.  Until `admit`, only root and the owner are served."""
+    """The control socket of one agent.  OSError where it cannot be made.  Until `admit` root and the owner are served."""
 
     def __init__(
         self, socket: Path, selector: selectors.BaseSelector, state: Callable[[], State], put: Callable[[i.Input], None]

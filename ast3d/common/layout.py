@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ast3d.common.config import Config, load_lenient
 from ast3d.common.run import SITE_RUN, STOPPED
+from ast3d.common.unfinished import work_folder
 
 SITE_CONFIG = Path("/etc/ast3/ast3d.yaml")
 
@@ -79,7 +80,7 @@ class Layout:
     @property
     def own(self) -> tuple[Path, ...]:
         """Folders below them that are ast3d's alone and are made anew where they are missing."""
-        return (self.products / ".tmp", self.relog, self.state / "attempts", self.state / "templates")
+        return (work_folder(self.products, None), self.relog, self.state / "attempts", self.state / "templates")
 
     def make(self) -> None:
         """Create the folders that are missing; OSError names the one that cannot be made.
@@ -94,7 +95,7 @@ class Layout:
                 folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(OSError):
             self.log.mkdir(parents=True, exist_ok=True)
-        (self.products / ".tmp").mkdir(exist_ok=True)
+        work_folder(self.products, None).mkdir(exist_ok=True)
         (self.state / "attempts").mkdir(exist_ok=True)
 
 

@@ -465,13 +465,14 @@ def test_a_full_or_forbidden_archive_leaves_the_frame_in_the_pool(porter, pool, 
 
 
 def test_tidy_removes_what_nobody_runs(porter, tmp_path):
-    for name in ("a-1.1", "b-2.1"):
+    left, kept = "a-0123456789ab.1", "b-0123456789ab.1"
+    for name in (left, kept):
         (tmp_path / "products" / ".tmp" / name).mkdir(parents=True)
         (tmp_path / "state" / "attempts" / f"{name}.json").write_text("{}")
-    porter.tell(tidy={"keep": ["b-2.1"]})
+    porter.tell(tidy={"keep": [kept]})
     porter.wait_for("tidied")
-    assert [path.name for path in (tmp_path / "products" / ".tmp").iterdir()] == ["b-2.1"]
-    assert [path.name for path in (tmp_path / "state" / "attempts").iterdir()] == ["b-2.1.json"]
+    assert [path.name for path in (tmp_path / "products" / ".tmp").iterdir()] == [kept]
+    assert [path.name for path in (tmp_path / "state" / "attempts").iterdir()] == [f"{kept}.json"]
 
 
 def attempt_at(frame: Path) -> runner.AttemptFailedError:

@@ -13,14 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ast3d.common.link import LineReader, encode
 from ha.courier import cycle
 from ha.store import Entry, StoreFullError, StoreRefusedError, StoreUnreachableError
+from tests.ha.agents import PATIENCE_SECONDS, Agent
 from tests.ha.etcds import Etcd, Proxy
 from tests.ha.memory_store import MemoryStore
 
 KEY, VALUE = PRESENCE = ("node/a", '{"able":true}')
-PATIENCE_SECONDS = 20
 
 
 def order(lease=0, txns=(), n=1, presence=PRESENCE):
@@ -161,39 +160,9 @@ class TestCycle:
             assert answer["entries"][KEY][2] == answer["lease"]
 
 
-class Agent:
-    """The agent's end of a courier process."""
-
-    def __init__(self, module="ha.courier"):
-        self.sock, theirs = socket.socketpair()
-        self.sock.settimeout(PATIENCE_SECONDS)
-        argv = [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(os.getpid())]
-        self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()])
-        theirs.close()
-        self.reader, self.heard = LineReader(), []
-
-    def tell(self, *messages):
-        self.sock.sendall(b"".join(map(encode, messages)))
-
-    def hear(self, verb):
-        """The next message of this kind."""
-        while True:
-            for number, message in enumerate(self.heard):
-                if verb in message:
-                    return self.heard.pop(number)[verb]
-            data = self.sock.recv(1 << 16)
-            assert data, "the helper ended"
-            self.heard += self.reader.feed(data)
-
-    def end(self):
-        self.sock.close()
-        self.process.kill()
-        self.process.wait()
-
-
 @pytest.fixture
 def agent():
-    agent = Agent()
+    agent = Agent("ha.courier")
     yield agent
     agent.end()
 

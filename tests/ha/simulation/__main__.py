@@ -45,9 +45,8 @@ def report(outcomes: list[Outcome], seconds: float) -> int:
     print(
         f"{len(outcomes)} histories in {seconds:.0f} s; faults: " + ", ".join(f"{k} {n}" for k, n in sorted(faults.items()))
     )
-    print(
-        f"{frames} frames, computed by two {sum(o.doubly for o in outcomes)}, refused by the fence {sum(o.refused for o in outcomes)}"
-    )
+    doubly, refused = sum(o.doubly for o in outcomes), sum(o.refused for o in outcomes)
+    print(f"{frames} frames, computed by two {doubly}, refused by the fence {refused}")
     print(f"settled after: median {settled[len(settled) // 2]:.1f} s, longest {settled[-1]:.1f} s")
     print(f"histories with a violation: {violated}")
     return bool(violated)

@@ -7,6 +7,7 @@ from ha.keys import read_view, telescope_key
 from tests.ha.simulation.world import World
 
 ALONE_SECONDS = 30.0  # that a telescope may be without work although its owner is well
+LEASE_SECONDS = 6.0  # that a lease lasts, at most
 SETTLED_SECONDS = 30.0  # after the last fault
 
 
@@ -27,6 +28,8 @@ class Checks:
         for name, node in world.nodes.items():
             for telescope, claim in node.active(world.now).items():
                 working[telescope].add(name)
+                if not claim.own and telescope not in node.ast3d.lent and world.now - node.renewed > LEASE_SECONDS:
+                    self.say(f"{name} works for {telescope}, and has had no lease since {node.renewed:.1f}")
                 if claim.token and telescope not in node.ast3d.lent:
                     self._one_owner(telescope, claim.epoch, claim.token, name)
         owners = self._owners()

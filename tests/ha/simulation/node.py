@@ -98,21 +98,19 @@ class Node:
         self.up = False
         self.paused_until = 0.0
         self.cycles = 0
+        self.renewed = 0.0  # when etcd last gave it a lease
         self.log: list[str] = []
         self.restart(0.0)
 
     def restart(self, now: float) -> None:
         """The machine comes up."""
         self.up, self.state, self.ast3d = True, State(), Ast3d(self.sky)
+        homes = {name: Ownership(home.node, 0, home.node, 0) for name, home in self.settings.telescopes.items()}
         self.ast3d.claims = {
             name: Claim(known.epoch, known.token, own=True, deadline=None)
-            for name, known in self.disk.items()
+            for name, known in (self.disk or homes).items()
             if known.owner == known.holder == self.name
-        } or (
-            {name: Claim(0, 0, True, None) for name, h in self.settings.telescopes.items() if h.node == self.name}
-            if not self.disk
-            else {}
-        )
+        }
         self.restart_agent(now)
 
     def restart_agent(self, now: float) -> None:

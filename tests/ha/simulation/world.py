@@ -4,7 +4,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ha import inputs as i
 from ha import translate
@@ -102,6 +102,7 @@ class World:
         for telescope in self.telescopes:
             self.at(self.rng.uniform(0.0, CADENCE), lambda telescope=telescope: self.deliver(telescope))  # type: ignore[misc]
         self.delivering = True
+        self.moves = 0
 
     # --- time
 
@@ -125,6 +126,8 @@ class World:
                 continue
             self.now, _, do = heapq.heappop(self._events)
             do()
+        if not stop():
+            self.now = until
 
     def tell(self, what: str) -> None:
         """For the story."""
@@ -165,6 +168,8 @@ class World:
         if not node.up or order["n"] != node.cycles:
             return
         answer = cycle(Door(self, node.name), order, lambda: self.now + node.offset)
+        if answer["renewed_at"] is not None:
+            node.renewed = self.now
         seconds = self.rng.uniform(0.003, 0.2)
         self.after(seconds, lambda: self.cycled(node, answer))
 
@@ -204,6 +209,11 @@ class World:
         for lease in [lease for lease in self.store.leases if self.rng.random() < share]:
             self.store.revoke(lease)
 
+    def extend(self) -> None:
+        """A new leader gives every lease its whole time again."""
+        self.store.now = self.now
+        self.store.extend()
+
     def heal(self) -> None:
         """All that was broken works."""
         self.cut.clear()
@@ -221,6 +231,3 @@ def setups(rng: random.Random) -> Setup:
         rng.choice((3, 3, 4)), rng.choice(("cyclic", "redundant")), rng.choice(("temporary", "temporary", "permanent")),
         rng.choice(("provisional", "park")), rng.choice((1, 1, 2)),
     )  # fmt: skip
-
-
-__all__ = ["Setup", "World", "replace", "setups"]

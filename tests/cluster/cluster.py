@@ -22,6 +22,7 @@ from tests.cluster.paper import Plan
 PATIENCE_SECONDS = 90.0
 COMPILE_SECONDS = 240.0  # photometry's first frame, where nothing is kept of an earlier one
 POLL_SECONDS = 0.1
+QUIET_SECONDS = 3.0
 
 
 class ClusterError(Exception):
@@ -61,7 +62,10 @@ class Cluster:
 
     def books(self) -> Books:
         """As they are now."""
-        return ledger.read(self.shared, self.ledger, self.camera.sent)
+        provisional = {
+            (name, line.fields["telescope"]) for name, node in self.nodes.items() for line in node.events("ha.provisional")
+        }
+        return ledger.read(self.shared, self.ledger, self.camera.sent, frozenset(provisional))
 
     def runs(self) -> Books:
         """The same without what is published: quick."""
@@ -90,15 +94,30 @@ class Cluster:
         return began - since
 
     def at_home(self, seconds: float = 0.0) -> float:
-        """Until the last frame begun of each telescope was begun by its owner, all of them since now."""
-        now = time.monotonic()
+        """Until each telescope is worked for by its owner and by nobody else; -> how long that took.
+
+        Nobody else means for a while: a node that is back begins with its own before it hears who works for it.
+        """
+        began = time.monotonic()
+        quiet = max(QUIET_SECONDS, 1.5 * self.plan.cadence)
         seconds = seconds or (COMPILE_SECONDS if self.plan.work is None else PATIENCE_SECONDS)
 
         def all_are() -> bool:
-            runs = self.runs()
-            return all(runs.last_node(name, now) == self.plan.owner(name) for name in self.plan.telescopes)
+            now, runs = time.monotonic(), self.runs().runs
+            lately: dict[str, set[str]] = {name: set() for name in self.plan.telescopes}
+            for run in runs:
+                if run.began > max(began, now - quiet):
+                    lately[run.telescope].add(run.node)
+            return now > began + quiet and all(lately[name] == {self.plan.owner(name)} for name in lately)
 
-        return self.wait(all_are, "every telescope at home", seconds)
+        return max(self.wait(all_are, "every telescope at home", seconds) - quiet, 0.0)
+
+    def came_home(self, telescope: str, since: float, seconds: float) -> float:
+        """-> how many seconds after `since` somebody else began its last frame, when its owner has it to itself again."""
+        self.at_home(seconds)
+        owner = self.plan.owner(telescope)
+        others = [r.began for r in self.runs().runs if r.telescope == telescope and r.node != owner and r.began > since]
+        return max(others, default=since) - since
 
     def settle(self, since: float = 0.0, seconds: float = PATIENCE_SECONDS) -> Books:
         """No more frames; the books of those since an instant, when all have left the pools.  Frames that stay are lost."""

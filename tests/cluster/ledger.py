@@ -45,6 +45,7 @@ class Books:
     archived: tuple[Path, ...] = ()
     quarantined: tuple[Path, ...] = ()
     has_runs: bool = True
+    provisional: frozenset[tuple[str, str]] = frozenset()  # (node, telescope)
 
     def since(self, at: float) -> "Books":
         """Of the frames that were delivered after an instant."""
@@ -57,6 +58,7 @@ class Books:
             tuple(path for path in self.archived if _raw_name((path.name,)) in kept),
             tuple(path for path in self.quarantined if _raw_name((path.name,)) in kept),
             self.has_runs,
+            self.provisional,
         )
 
     @property
@@ -85,10 +87,13 @@ class Books:
         return [p.name for p in self.products if p.node and self.has_runs and (p.node, p.name) not in done]
 
     def shared_tokens(self) -> list[str]:
-        """Foreign claims under one token by two nodes: nobody was fenced by it."""
+        """Foreign claims under one token by two nodes: nobody was fenced by it.
+
+        Not counted are nodes that worked for the telescope without etcd's word, as they may where it has no quorum.
+        """
         holders = defaultdict(set)
         for product in self.products:
-            if product.claim and not product.claim["own"]:
+            if product.claim and not product.claim["own"] and (product.node, product.telescope) not in self.provisional:
                 holders[product.telescope, product.claim["epoch"], product.claim["token"]].add(product.node)
         return [f"{t} {epoch}.{token}: {sorted(nodes)}" for (t, epoch, token), nodes in holders.items() if len(nodes) > 1]
 
@@ -135,8 +140,13 @@ class Books:
         return max(b - a for a, b in pairwise(edges))
 
 
-def read(shared: Path, ledger: Path, sent: Mapping[str, Mapping[str, float]]) -> Books:
-    """All books of a site, as they are now."""
+def read(
+    shared: Path,
+    ledger: Path,
+    sent: Mapping[str, Mapping[str, float]],
+    provisional: frozenset[tuple[str, str]] = frozenset(),
+) -> Books:
+    """All books of a site, as they are now; `provisional`: who worked for which telescope without etcd's word."""
     offset = time.time() - time.monotonic()
     products = []
     for file in sorted((shared / "products").glob("*/*/*/manifest.json")):
@@ -149,7 +159,7 @@ def read(shared: Path, ledger: Path, sent: Mapping[str, Mapping[str, float]]) ->
     told = tuple(runs(ledger))
     if not ledger.exists():  # what works tells nothing
         told = tuple(Run(p.node, p.telescope, p.name, p.at, p.at) for p in products)
-    return Books(copy, told, tuple(products), archived, quarantined, ledger.exists())
+    return Books(copy, told, tuple(products), archived, quarantined, ledger.exists(), provisional)
 
 
 def runs(ledger: Path) -> list[Run]:

@@ -9,6 +9,7 @@ from tests.cluster.paper import Plan
 from tests.cluster.stage import LATER_SECONDS, Stage, Take, kept_promises, moves, own_gaps
 
 BACK_SECONDS = 60.0
+FLAP_SECONDS = 600.0  # whoever cannot work finds that out anew by working, less and less often
 CLOCKS = Plan(clocks=True)
 STEPS = (3600, -3600, 0, 86400, -5)
 Act = Callable[[Cluster], object]
@@ -27,8 +28,7 @@ def unable(stage: Stage, figure: str, plan: Plan, begin: Act, end: Act) -> list[
         unhurt = max(gap for name, gap in gaps.items() if name != "t1")
         able = time.monotonic()
         end(one)
-        back = one.worked("t1", "a", able, BACK_SECONDS + 60.0)
-        one.at_home()
+        back = one.came_home("t1", able, BACK_SECONDS + 60.0)
         stage.say(f"{figure}: it has its telescope back after {back:.1f} s")
         able_seconds = f"able_seconds {stage.size.able:g}; seed {stage.seed}"
         return [
@@ -42,7 +42,7 @@ def unable(stage: Stage, figure: str, plan: Plan, begin: Act, end: Act) -> list[
 
 def cannot_work(stage: Stage) -> Plan:
     """Node a has a disk of its own."""
-    return Plan(disks=("a",), ha={"able_seconds": stage.size.able})
+    return Plan(disks=("a",), ha={"able_seconds": stage.size.able, "flap_seconds": FLAP_SECONDS})
 
 
 def disk_read_only(stage: Stage) -> list[Row]:
@@ -65,7 +65,7 @@ def crash_loop(stage: Stage) -> list[Row]:
 
 def gpu_lost(stage: Stage) -> list[Row]:
     """Real photometry that must have a GPU, and has none any more."""
-    plan = Plan(work=None, cadence=6.0, ha={"able_seconds": stage.size.able})
+    plan = Plan(work=None, cadence=6.0, ha={"able_seconds": stage.size.able, "flap_seconds": FLAP_SECONDS})
 
     def gpu(word: str) -> Act:
         return lambda one: one.nodes["a"].configure({"photometry": {"gpu": word}})

@@ -89,21 +89,21 @@ def returns_temporary(stage: Stage) -> list[Row]:
             one.moved("t1", at, "a")
             up = time.monotonic()
             one.nodes["a"].reboot()
-            waits.append(one.worked("t1", "a", up, 600.0))
+            waits.append(one.came_home("t1", up, 600.0))
             stage.say(f"return {number + 1}: its own again after {waits[-1]:.1f} s")
         after = float(one.plan.ha["handback_after_seconds"])
         grown = [b - a for a, b in pairwise(waits)]
-        damped = all(more >= 0.6 * after * 2**number for number, more in enumerate(grown))
+        damped = all(more >= 0.6 * after * 2**number for number, more in enumerate(grown))  # by that much it is doubled
         row = Row(
             f"{figure}: handed back after",
             f">= {after:g} s, then twice as long each time",
             f"n {len(waits)}: " + ", ".join(f"{wait:.1f}" for wait in waits) + f" s; seed {stage.seed}",
             waits[0] >= after and damped,
         )
-        books = one.books().since(since)
-        torn = [run.name for run in books.runs if run.node != "a" and run.ended == float("inf") and run.telescope == "t1"]
-        edge = Row(f"{figure}: work that a hand-back cut short", "0", f"{len(torn)} of {len(waits)} hand-backs", not torn)
-        rows = [row, edge, kept_promises(stage, one, figure, since)]
+        frames = kept_promises(stage, one, figure, since)
+        torn = [run.name for run in one.runs().runs if run.node != "a" and run.ended == float("inf")]
+        edge = Row(f"{figure}: work that a hand-back cut short", "0", f"{len(torn)} in {len(waits)} hand-backs", not torn)
+    rows = [row, edge, frames]
     stage.spend()  # it remembers how often its node flapped
     return rows
 

@@ -15,7 +15,7 @@ from tests.cluster.paper import Plan
 from tests.cluster.rows import ALL
 from tests.cluster.stage import SHORT, Stage
 
-SIDE_BY_SIDE = 3
+SIDE_BY_SIDE = 4
 ROW_SECONDS = 240.0
 
 pytestmark = pytest.mark.skipif(not has_ha(), reason="there is no ast3-ha here")

@@ -69,6 +69,13 @@ def test_two_under_one_token_are_seen(kept):
     assert wrong(kept) == ["one token for two"]
 
 
+def test_two_under_one_token_may_be_where_one_had_no_quorum(kept):
+    for name, node in (("t1-00001.fits", "b"), ("t1-00002.fits", "c")):
+        publish(kept[0], name, node, CLAIM)
+        tell(kept[1], node, name, 101.0)
+    assert ledger.read(*kept, {}, frozenset({("c", "t1")})).wrong() == []
+
+
 def test_a_lower_token_after_a_greater_one_is_seen(kept):
     publish(kept[0], "t1-00001.fits", "b", CLAIM | {"token": 9})
     tell(kept[1], "b", "t1-00001.fits", 101.0)

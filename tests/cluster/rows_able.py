@@ -42,7 +42,9 @@ def unable(stage: Stage, figure: str, plan: Plan, begin: Act, end: Act) -> list[
 
 def cannot_work(stage: Stage) -> Plan:
     """Node a has a disk of its own."""
-    return Plan(disks=("a",), ha={"able_seconds": stage.size.able, "flap_seconds": FLAP_SECONDS})
+    return Plan(
+        disks=("a",), ha={"able_seconds": stage.size.able, "flap_seconds": FLAP_SECONDS, "handback_after_seconds": 10.0}
+    )
 
 
 def disk_read_only(stage: Stage) -> list[Row]:
@@ -65,7 +67,11 @@ def crash_loop(stage: Stage) -> list[Row]:
 
 def gpu_lost(stage: Stage) -> list[Row]:
     """Real photometry that must have a GPU, and has none any more."""
-    plan = Plan(work=None, cadence=6.0, ha={"able_seconds": stage.size.able, "flap_seconds": FLAP_SECONDS})
+    plan = Plan(
+        work=None,
+        cadence=6.0,
+        ha={"able_seconds": stage.size.able, "flap_seconds": FLAP_SECONDS, "handback_after_seconds": 10.0},
+    )
 
     def gpu(word: str) -> Act:
         return lambda one: one.nodes["a"].configure({"photometry": {"gpu": word}})

@@ -31,6 +31,7 @@ SITE_CONFIG = Path("/etc/ast3/ast3d.yaml")
 SITE_LOCK = Path("/var/lib/ast3/state/ast3d.lock")
 SYSTEMD = Path("/run/systemd/system")  # is there where systemd runs
 NAMES = ("ast3d", "protectd")
+MODULES = {"ast3-ha": "ha"}  # of the daemons that are not called as theirs
 
 SILENT_SECONDS = 60.0  # since a daemon last wrote NAME.alive, until it is looked at
 LOOK_SECONDS = 2.0  # between two looks at one
@@ -77,6 +78,11 @@ class Node(NamedTuple):
         return cls(run, lock, where, Path(programs).absolute() if programs else None, facts)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The daemons that run here; ast3-ha where ast3d found its node to be one of several."""
+        return (*NAMES, "ast3-ha") if self.facts.get("ha") is True else NAMES
+
+    @property
     def patience(self) -> float:
         """Seconds; the configuration may have the daemons speak more rarely than usual."""
         told: Any = self.facts.get("protect")
@@ -93,7 +99,7 @@ class Node(NamedTuple):
         where = [*self.where, "--foreground", *(["--again"] if name == "ast3d" else [])]
         usable = isinstance(told, list) and told and all(isinstance(word, str) and "\0" not in word for word in told)
         if usable and self.programs is None and os.access(told[0], os.X_OK):
-            return list(told) if name == "ast3d" else [told[0], "-P", "-m", name, *where]
+            return list(told) if name == "ast3d" else [told[0], "-P", "-m", MODULES.get(name, name), *where]
         folder = self.programs or Path(sys.executable).parent
         program = shutil.which(name, path=str(folder)) or (None if self.programs else shutil.which(name))
         if program is None:
@@ -141,10 +147,10 @@ def _make_run(run: Path) -> None:
 def _by_hand(node: Node) -> Iterator[str]:
     _become_owner(node.run)
     started = False
-    for name in NAMES:
+    for name in node.names:
         if pid := holder(node.lock_of(name)):
             yield from _heal(node, name, pid)
-        if started or holder(node.lock_of(name)) or holder(node.run / f"{name}.begin"):
+        if (started and name == "protectd") or holder(node.lock_of(name)) or holder(node.run / f"{name}.begin"):
             continue  # ast3d starts its protectd by itself
         argv = node.argv(name)
         subprocess.Popen(
@@ -173,7 +179,7 @@ def _become_owner(run: Path) -> None:
 
 def _by_systemd(node: Node, unit: dict[str, str]) -> Iterator[str]:
     """A unit that somebody stopped was active in this boot and did not fail: it stays so."""
-    for name in NAMES:
+    for name in node.names:
         unit = unit if name == "ast3d" else show(name)
         if pid := holder(node.lock_of(name)):
             yield from _heal(node, name, pid)

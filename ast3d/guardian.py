@@ -60,6 +60,7 @@ class Guardian:
         self.superseded = False  # somebody took the lock's file away, and another ast3d may run
         self._settings = DEFAULT
         self._described = True
+        self._is_of_cluster = False
         self._describe()
         start_peer = None if systemd.is_unit("ast3d") else self._start_peer
         self._watch = Watch(
@@ -71,8 +72,9 @@ class Guardian:
         self._progress += 1
         settings = Settings(protect.enabled, protect.period_seconds, protect.misses)
         self._watch.turn(now, self._progress, self._says, settings)
-        if settings != self._settings:
-            self._settings = settings
+        is_of_cluster = bool(state.policy.node)
+        if (settings, is_of_cluster) != (self._settings, self._is_of_cluster):
+            self._settings, self._is_of_cluster = settings, is_of_cluster
             self._describe()
         if now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
@@ -117,6 +119,7 @@ class Guardian:
             "log": str(self._layout.log_file),
             "generation": self._lock.generation,
             "protect": self._settings._asdict(),
+            "ha": self._is_of_cluster,
         }
         try:
             make_run(self._layout.run)

@@ -111,6 +111,8 @@ def attempt(order: Order, account: ledger.Account, asked_to_end: list[int]) -> t
     processes.end_strays()
     seconds = clock.boottime() - account.started
     require_unchanged(order, frame)
+    if not report.is_well and (night := published(Path(order.products) / order.telescope, order.task)):
+        return night, True  # another node was faster, and has taken the frame from under this one
     check(report, order)
     if asked_to_end:
         raise AttemptFailedError("what it had made by then is not whole", "frame")
@@ -161,7 +163,7 @@ def check(report: work.Ended, order: Order) -> None:
     out = escape(str(order.out))
     if order.out.is_symlink() or not order.out.is_dir():
         raise AttemptFailedError(f"{out}, the folder for the products, was removed or replaced", "environment")
-    if (report.failure or report.signal or report.status) and is_full(order.out):
+    if not report.is_well and is_full(order.out):
         raise AttemptFailedError(f"no space left for products on the disk of {out}; make room", "environment")
     if report.failure:
         failure = report.failure

@@ -48,6 +48,11 @@ class Ended:
     signal: int = 0
     usage: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def is_well(self) -> bool:
+        """Whether what it made can be published."""
+        return not (self.failure or self.signal or self.status)
+
 
 def do(order: Order, out: Path, frame: int) -> Ended:
     """Have the work done on the frame, open as `frame`; returns when the child has ended.

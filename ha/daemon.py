@@ -37,7 +37,8 @@ from protectd import systemd
 PERIOD_SECONDS = 1.0
 BUG_SECONDS = 0.2
 BUGS_AT_MOST = 25
-STUCK_SECONDS = 15.0  # a helper that answers nothing for so long is killed
+PING_SECONDS = 2.0
+STUCK_SECONDS = 10.0  # a helper that answers nothing for so long is killed
 
 Helper = Literal["courier", "prober", "liaison"]
 HELPERS: tuple[Helper, ...] = ("courier", "prober", "liaison")
@@ -58,7 +59,7 @@ class Daemon:
         self.cycles = 0
         self.told = False  # ast3d's answer is awaited
         self.selector = selectors.DefaultSelector()
-        kind = Kind("ha", stuck_seconds=STUCK_SECONDS)
+        kind = Kind("ha", ping_seconds=PING_SECONDS, stuck_seconds=STUCK_SECONDS)
         self.crew: Crew[Helper] = Crew(kind, self.selector, place.layout.log / "helpers.err", self.hear, self.lose)
         self.desk = Desk(place.layout.ha_socket, self.selector, lambda: self.state, self.inputs.append)
         self.witness = WitnessServer(

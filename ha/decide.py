@@ -183,9 +183,8 @@ def _tell_changes(state: State, telescopes: Mapping[str, Ownership]) -> Iterator
 
 def _tell_trouble(state: State, given: i.Cycled) -> Iterator[Step]:
     """One line when it lasts, one when it is over."""
-    problem = "" if given.view and given.renewed_at is not None else given.problem
-    since = state.view.at if state.view else state.began
-    told = state.trouble_told
+    problem, told = given.problem, state.trouble_told
+    since = state.trouble_since if state.trouble else given.now
     if problem and not told and given.now - since >= TROUBLE_SECONDS:
         told = True
         so = "own work goes on; it is tried again every second"
@@ -194,7 +193,7 @@ def _tell_trouble(state: State, given: i.Cycled) -> Iterator[Step]:
         told = False
         yield effects.Log("INFO", "ha.etcd.back")
     if (problem, told) != (state.trouble, state.trouble_told):
-        yield records.StoreTrouble(problem, told)
+        yield records.StoreTrouble(given.now, problem, told)
 
 
 def _stands(wish: Order, order: Order | None) -> bool:

@@ -90,11 +90,11 @@ def _of_etcd(said: dict[str, Any], member: str, about: "Members", lease: int) ->
 def _of_tls(error: ssl.SSLError, about: "Members") -> str:
     """Who does not believe whom, and why."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        reason = error.verify_message
+        reason = str(getattr(error, "verify_message", error))
         if "expired" in reason or "not yet valid" in reason:
             return f"has a certificate that is not valid now ({reason}): renew it, or set this node's clock"
         return f"has a certificate that {about.ca or 'this system'} does not vouch for ({reason}): see ha.etcd_ca"
-    reason = (error.reason or str(error)).replace("_", " ").lower()
+    reason = str(getattr(error, "reason", None) or error).replace("_", " ").lower()
     if "alert" in reason and about.cert:
         return f"does not take this node's certificate: {_expired(about.cert) or f'{about.cert} ({reason})'}"
     if "alert" in reason:

@@ -74,6 +74,8 @@ def _(record: r.LeaseAgain, state: State) -> None:
 
 @_apply.register
 def _(record: r.StoreTrouble, state: State) -> None:
+    if record.problem and not state.trouble:
+        state.trouble_since = record.now
     state.trouble, state.trouble_told = record.problem, record.told
 
 

@@ -63,6 +63,7 @@ class LeaseAgain:
 class StoreTrouble:
     """What is wrong with etcd; empty: nothing any more.  `told`: a line in the log says so."""
 
+    now: float
     problem: str
     told: bool
 

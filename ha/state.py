@@ -25,7 +25,8 @@ class State:
     lease_lost: float = NEVER  # since when there is none although there was
     regrants: int = 0
     last_gap: float = 0.0
-    trouble: str = ""
+    trouble: str = ""  # with etcd
+    trouble_since: float = NEVER
     trouble_told: bool = False
     asked: float = NEVER  # when the courier was sent; NEVER: it is here
     changing: int = 0  # how many changes it took along

@@ -213,7 +213,7 @@ class TestProcess:
         begun = time.monotonic()
         agent.tell({"cycle": order()})
         answer = agent.hear("cycled")
-        assert time.monotonic() - begun < 4.3
+        assert time.monotonic() - begun < 5
         assert "no time was left" in answer["problem"]
         for one in silent:
             one.close()
@@ -226,7 +226,7 @@ class TestProcess:
         begun = time.monotonic()
         agent.tell({"cycle": order()})
         answer = agent.hear("cycled")
-        assert time.monotonic() - begun < 4.5
+        assert time.monotonic() - begun < 5
         assert answer["problem"]
         trickle.end()
         agent.tell(members(etcd.url), {"cycle": order(n=2)})  # and it goes on

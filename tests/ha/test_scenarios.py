@@ -316,3 +316,16 @@ def test_a_telescope_that_is_registered_disturbs_no_other():
     after = view(world).telescopes
     assert (after.pop("new").holder, after) == ("C", before)
     assert json.loads(world.store.entries["tel/new"].value)["epoch"] == 1
+
+
+def test_trouble_with_etcd_is_one_line_and_its_end_another():
+    world = cluster()
+    world.blocked_until = world.now + 30.0
+    run(world, 28.0)
+    assert len(logged(world, "ha.etcd.lost")) == 3, "one a node"
+    run(world, 10.0)
+    assert len(logged(world, "ha.etcd.back")) == 3
+    assert len(logged(world, "ha.etcd.lost")) == 3
+    world.blocked_until = world.now + 1.5  # it chooses a leader
+    run(world, 10.0)
+    assert len(logged(world, "ha.etcd.lost")) == 3

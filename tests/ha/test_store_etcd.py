@@ -2,13 +2,16 @@
 
 import signal
 import socket
+import ssl
 import threading
 import time
 from contextlib import contextmanager
 
 import pytest
+import requests
 
 from ast3d.common.clock import boottime
+from ha import etcd_errors
 from ha.etcd import EtcdStore, Members
 from ha.store import Entry, LeaseGoneError, StoreFullError, StoreRefusedError, StoreUnreachableError
 from tests.ha.etcds import Certificates, Etcd, Proxy, free_port
@@ -167,17 +170,17 @@ class TestMembers:
     def test_one_that_answers_after_a_second_is_passed_over(self, etcd, prefix, proxied):
         slow = proxied(delay_seconds=1.0)
         store = EtcdStore(Members((slow.url, etcd.url), prefix=prefix))
-        with within(1.4):
+        with within(2.5):
             store.read()
         assert store.member in etcd.url
-        with within(0.5):
+        with within(0.85):
             store.read()
 
     def test_a_stopped_one_is_passed_over_in_time(self, start, etcd, prefix):
         stopped = start()
         stopped.process.send_signal(signal.SIGSTOP)
         store = EtcdStore(Members((stopped.url, etcd.url), prefix=prefix))
-        with within(1.4):
+        with within(2.5):
             assert store.grant(60)
 
     def test_a_txn_that_may_have_been_done_is_not_sent_again(self, prefix, proxied):
@@ -212,7 +215,7 @@ class TestMembers:
     def test_the_deadline_cuts_a_call_short(self, etcd, proxied):
         store = EtcdStore(Members((proxied(delay_seconds=1.0).url, etcd.url)))
         store.deadline = boottime() + 0.2
-        with within(0.6), pytest.raises(StoreUnreachableError, match="no answer"):
+        with within(0.85), pytest.raises(StoreUnreachableError, match="no answer"):
             store.read()
 
     def test_no_majority_is_no_answer_in_time(self, start):
@@ -220,7 +223,7 @@ class TestMembers:
         one = start()
         store = EtcdStore(Members((one.url,)))
         one.ctl("member", "add", "two", f"--peer-urls=http://127.0.0.1:{free_port()}")  # it never comes
-        with within(2), pytest.raises(StoreUnreachableError, match=r"no answer within|answers"):
+        with within(4), pytest.raises(StoreUnreachableError, match=r"no answer within|answers"):
             store.read()
 
     @pytest.mark.parametrize("answer", [b"", b"\0\r\n\r\n", b"HTTP/1.1 500 x\r\n\r\n[1",
@@ -326,10 +329,18 @@ class TestTls:
             about["ca"] = about["ca"] + ".absent"
         elif wrong == "http":
             url = url.replace("https", "http")
-        with within(2), pytest.raises((StoreRefusedError, StoreUnreachableError), match=line) as failed:
+        with within(5), pytest.raises((StoreRefusedError, StoreUnreachableError), match=line) as failed:
             EtcdStore(Members((url,), **about)).read()
         assert f"127.0.0.1:{secure.port}" in str(failed.value)
         assert "\n" not in str(failed.value)
+
+    @pytest.mark.parametrize("raised", [ssl.SSLEOFError(8, "EOF"), ssl.SSLError(1, "sslv3 alert bad certificate"),
+                                        ConnectionResetError(104, "reset")])  # fmt: skip
+    def test_an_expired_certificate_is_named_however_the_member_ends_it(self, certificates, raised):
+        cert, key = certificates.make("past", at="2025-01-01 00:00:00")
+        about = Members(("https://m:1",), cert=cert, key=key)
+        wrapped = requests.exceptions.ConnectionError(raised)
+        assert "past.crt expired on Jan  3" in str(etcd_errors.explain(wrapped, "m:1", about, 0))
 
     def test_a_member_whose_own_certificate_has_expired(self, certificates, start):
         cert, key = certificates.make("old", at="2025-01-01 00:00:00")
@@ -338,7 +349,7 @@ class TestTls:
             EtcdStore(Members((one.url,), ca=certificates.ca)).read()
 
     def test_https_to_one_that_speaks_http(self, etcd):
-        with pytest.raises(StoreRefusedError, match="closed the connection; is it https, and"):
+        with pytest.raises((StoreRefusedError, StoreUnreachableError), match="closed the connection; is it https, and"):
             EtcdStore(Members((etcd.url.replace("http", "https"),))).read()
 
 

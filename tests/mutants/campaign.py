@@ -29,6 +29,9 @@ TESTS = (
     "tests/common/test_files.py",
     "tests/ast3d/test_helpers.py",
     "tests/ast3d/test_survivors.py",
+    "tests/ast3d/test_claims.py",
+    "tests/ast3d/test_fence.py",
+    "tests/ast3d/test_shared.py",
     "tests/common/relog",
     "tests/common/test_powercut.py",
     "tests/simulate/test_damage.py::test_ten_thousand_images",  # what tests the checker itself proves nothing here

@@ -108,9 +108,16 @@ class Cluster:
             for run in runs:
                 if run.began > max(began, now - quiet):
                     lately[run.telescope].add(run.node)
-            return now > began + quiet and all(lately[name] == {self.plan.owner(name)} for name in lately)
+            alone = now > began + quiet and all(lately[name] == {self.plan.owner(name)} for name in lately)
+            return alone and all(map(self._keeps_to_its_own, self.nodes.values()))
 
         return max(self.wait(all_are, "every telescope at home", seconds) - quiet, 0.0)
+
+    def _keeps_to_its_own(self, node: Node) -> bool:
+        """As it says itself: a busy node may be entitled to another's telescope, and not have got round to it."""
+        told = node.ctl("ha", "status") or {}
+        works = {name for name, about in told.get("telescopes", {}).items() if about["works_here"]}
+        return works == {name for name in self.plan.telescopes if self.plan.owner(name) == node.name}
 
     def came_home(self, telescope: str, since: float, seconds: float) -> float:
         """-> how many seconds after `since` somebody else began its last frame, when its owner has it to itself again."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from bench.table import Row
 from tests.cluster.cluster import Cluster
 from tests.cluster.paper import Plan
-from tests.cluster.stage import LATER_SECONDS, Stage, Take, kept_promises, moves, own_gaps
+from tests.cluster.stage import LATER_SECONDS, Stage, Take, Timed, kept_promises, moves, own_gaps
 
 BACK_SECONDS = 60.0
 FLAP_SECONDS = 600.0  # whoever cannot work finds that out anew by working, less and less often
@@ -32,9 +32,9 @@ def unable(stage: Stage, figure: str, plan: Plan, begin: Act, end: Act) -> list[
         stage.say(f"{figure}: it has its telescope back after {back:.1f} s")
         able_seconds = f"able_seconds {stage.size.able:g}; seed {stage.seed}"
         return [
-            Row(f"{figure}: loses its telescope", f"<= {goal:g} s", f"{lost:.1f} s ({able_seconds})", lost <= goal),
-            Row(f"{figure}: gets it back when able", f"<= {BACK_SECONDS:g} s", f"{back:.1f} s", back <= BACK_SECONDS),
-            Row(f"{figure}: the others' own work", f"no gap > {3 * plan.cadence + 2:g} s", f"longest gap {unhurt:.1f} s",
+            Timed(f"{figure}: loses its telescope", f"<= {goal:g} s", f"{lost:.1f} s ({able_seconds})", lost <= goal),
+            Timed(f"{figure}: gets it back when able", f"<= {BACK_SECONDS:g} s", f"{back:.1f} s", back <= BACK_SECONDS),
+            Timed(f"{figure}: the others' own work", f"no gap > {3 * plan.cadence + 2:g} s", f"longest gap {unhurt:.1f} s",
                 unhurt <= 3 * plan.cadence + 2),
             kept_promises(stage, one, figure, since),
         ]  # fmt: skip
@@ -69,7 +69,7 @@ def gpu_lost(stage: Stage) -> list[Row]:
     """Real photometry that must have a GPU, and has none any more."""
     plan = Plan(
         work=None,
-        cadence=6.0,
+        cadence=10.0,
         ha={"able_seconds": stage.size.able, "flap_seconds": FLAP_SECONDS, "handback_after_seconds": 10.0},
     )
 
@@ -99,7 +99,7 @@ def clock_wrong(stage: Stage) -> list[Row]:
         steps = f"{stage.size.steps} steps: moved {moved}, longest gap {gap:.1f} s; seed {stage.seed}"
         return [
             Row(f"{figure}: telescopes moved", "none; own work without a gap > 3 s", steps, not moved and gap <= 3.0),
-            Row(f"{figure}: it takes over", "<= 20 s", f"{after:.1f} s", after <= LATER_SECONDS),
+            Timed(f"{figure}: it takes over", "<= 20 s", f"{after:.1f} s", after <= LATER_SECONDS),
             kept_promises(stage, one, figure, since),
         ]
 

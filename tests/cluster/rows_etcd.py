@@ -12,7 +12,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.network import SUBNET
 from tests.cluster.paper import CLIENT_PORT, Plan, endpoints
 from tests.cluster.rows_power import THREE
-from tests.cluster.stage import LATER_SECONDS, Stage, Take, kept_promises, moves, own_gaps
+from tests.cluster.stage import LATER_SECONDS, Stage, Take, Timed, kept_promises, moves, own_gaps
 
 PAUSE_SECONDS = 9.0
 CALM_SECONDS = 6.0
@@ -43,7 +43,7 @@ def leader_paused(stage: Stage) -> list[Row]:
         gap = max(own_gaps(one, one.runs(), since, time.monotonic()).values())
         return [
             Row(f"{figure}: telescopes moved", "0", f"{n}: {len(moved)}; own gap {gap:.1f} s; seed {stage.seed}", not moved),
-            Row(
+            Timed(
                 f"{figure}: a lost lease is granted again",
                 "<= 1 s after it was found gone",
                 f"{gone} lost, {len(again)} again, slowest {slowest:.2f} s",
@@ -80,11 +80,11 @@ def trouble(
         stage.say(f"{figure}: own gap {gap:.1f} s, moved {moved}, lines {lines}: {example}")
         noise = max(len(words) for words in said.values())
         return [
-            Row(f"{figure}: own work", "no gap > 3 s, none moved", f"longest gap {gap:.1f} s, moved {moved}",
+            Timed(f"{figure}: own work", "no gap > 3 s, none moved", f"longest gap {gap:.1f} s, moved {moved}",
                 gap <= 3.0 and not moved),
             Row(f"{figure}: what each node says", "one clear line",
                 f"{noise} ERROR lines at most: {example[:80]}", noise == 1),
-            Row(f"{figure}: heals by itself", "<= 30 s, then takes over <= 20 s",
+            Timed(f"{figure}: heals by itself", "<= 30 s, then takes over <= 20 s",
                 f"{healed:.1f} s, {after:.1f} s", healed <= HEAL_SECONDS and after <= LATER_SECONDS),
             kept_promises(stage, one, figure, since),
         ]  # fmt: skip
@@ -134,9 +134,9 @@ def endpoint_dead(stage: Stage) -> list[Row]:
         quorum = [name for name in one.nodes if not _has_quorum(one, name)]
         after = _takeover(one, "t2")
         return [
-            Row(f"{figure}: own work", "no gap > 3 s, none moved, all have a quorum",
+            Timed(f"{figure}: own work", "no gap > 3 s, none moved, all have a quorum",
                 f"longest gap {gap:.1f} s, moved {moved}, without {quorum}", gap <= 3.0 and not moved and not quorum),
-            Row(f"{figure}: a power cut's next frame", "<= 20 s", f"{after:.1f} s", after <= LATER_SECONDS),
+            Timed(f"{figure}: a power cut's next frame", "<= 20 s", f"{after:.1f} s", after <= LATER_SECONDS),
             kept_promises(stage, one, figure, since),
         ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from bench.table import Row
 from tests.cluster.cluster import Cluster
 from tests.cluster.paper import Plan
 from tests.cluster.rows_power import THREE
-from tests.cluster.stage import OWN_GAP_SECONDS, Stage, Take, double_holders, kept_promises, own_gaps
+from tests.cluster.stage import OWN_GAP_SECONDS, Stage, Take, Timed, double_holders, kept_promises, own_gaps
 
 FOUR = Plan(
     nodes=("a", "b", "c", "d"),
@@ -73,7 +73,7 @@ def apart(stage: Stage, plan: Plan, figure: str, cases: Sequence[tuple[str, Call
         worst = max(gaps, key=lambda name: gaps[name])
         measured = f"longest gap {gaps[worst]:.1f} s ({worst}); home within {max(homes):.1f} s; seed {stage.seed}"
         return [
-            Row(f"{figure}: own work on every node", "no gap > 5 s", measured, gaps[worst] <= OWN_GAP_SECONDS),
+            Timed(f"{figure}: own work on every node", "no gap > 5 s", measured, gaps[worst] <= OWN_GAP_SECONDS),
             Row(f"{figure}: two nodes under one token", "never", f"{len(doubles)} seen {doubles[:1] or ''}", not doubles),
             kept_promises(stage, one, figure, since),
         ]

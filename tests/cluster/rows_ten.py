@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bench.table import Row
 from tests.cluster import picture
 from tests.cluster.paper import Plan
-from tests.cluster.stage import LATER_SECONDS, Stage, Take, kept_promises
+from tests.cluster.stage import LATER_SECONDS, Stage, Take, Timed, kept_promises
 
 TEN = Plan(
     telescopes={f"t{n:02d}": ("a" if n <= 4 else "b" if n <= 7 else "c", None) for n in range(1, 11)},
@@ -45,7 +45,7 @@ def ten_telescopes(stage: Stage) -> list[Row]:
         time.sleep(times.after)
         strangers = [r.telescope for r in one.runs().runs if r.began > alone and r.node != TEN.owner(r.telescope)]
         rows = [
-            Row(f"{figure}: its telescopes move on", "4, <= 20 s", f"4, slowest {max(moved):.1f} s",
+            Timed(f"{figure}: its telescopes move on", "4, <= 20 s", f"4, slowest {max(moved):.1f} s",
                 max(moved) <= LATER_SECONDS),
             Row(f"{figure}: they come back", "<= 60 s, all", f"{home:.1f} s, {len(strangers)} frames by others later",
                 home <= 60.0 and not strangers),

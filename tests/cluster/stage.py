@@ -18,6 +18,11 @@ LATER_SECONDS = 20.0  # a takeover's goal
 
 
 @dataclass(frozen=True)
+class Timed(Row):
+    """A figure that is a time: the bench judges it, for tests that share their cores measure those."""
+
+
+@dataclass(frozen=True)
 class Size:
     """How much of each; `able`: ha.able_seconds where nodes are to become unable; `ha`: where a plan does not say."""
 
@@ -50,6 +55,7 @@ class Stage:
     def __init__(self, folder: Path, size: Size, seed: int = 1, say: Callable[[str], None] = print) -> None:
         self.folder, self.size, self.seed, self._say = folder, size, seed, say
         self.picture: Path | None = None
+        folder.mkdir(parents=True, exist_ok=True)
         self._open = contextlib.ExitStack()
         self._now: Cluster | None = None
         self._began = time.monotonic()

@@ -1,6 +1,7 @@
 """The short form of `python -m tests.cluster`: every row on a real cluster, with small n and short leases.
 
-Nearly all of a row's time is waiting, so some clusters stand side by side; what is judged is not how fast they are.
+Nearly all of a row's time is waiting, so some clusters stand side by side.  What must never be is judged here, however
+long it takes; the times are the long form's.
 """
 
 import time
@@ -13,9 +14,9 @@ from tests.cluster.cluster import demand, has_ha
 from tests.cluster.network import NoNetworkError
 from tests.cluster.paper import Plan
 from tests.cluster.rows import ALL
-from tests.cluster.stage import SHORT, Stage
+from tests.cluster.stage import SHORT, Stage, Timed
 
-SIDE_BY_SIDE = 4
+SIDE_BY_SIDE = 3
 ROW_SECONDS = 240.0
 
 pytestmark = pytest.mark.skipif(not has_ha(), reason="there is no ast3-ha here")
@@ -64,4 +65,4 @@ def test_row(taken, take):
     if isinstance(rows, Exception):
         raise rows
     print(show(rows))
-    assert [row.figure for row in rows if not row.met] == []
+    assert [row.figure for row in rows if not row.met and not isinstance(row, Timed)] == []

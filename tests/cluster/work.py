@@ -20,9 +20,11 @@ def main() -> None:
         os.write(fd, f"{what} {node} {telescope} {os.path.basename(frame)} {now:.3f}\n".encode())  # noqa: PTH119
 
     tell("BEGIN")
+    with open(frame, "rb") as raw:  # noqa: PTH123
+        seen = raw.read()  # first, as photometry does: another node may publish the frame meanwhile, and file it
     time.sleep(float(seconds))
-    with open(os.path.join(out, "copy"), "wb") as copy, open(frame, "rb") as raw:  # noqa: PTH118, PTH123
-        copy.write(raw.read())
+    with open(os.path.join(out, "copy"), "wb") as copy:  # noqa: PTH118, PTH123
+        copy.write(seen)
     tell("END")
 
 

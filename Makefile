@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NIGHT ?= build/night
 
-.PHONY: help setup run test lint unit simulate bench mutants soak bench-protection bench-subtract bench-subtract-gpu clean
+.PHONY: help setup run test lint unit simulate bench mutants soak bench-protection cluster-test bench-subtract bench-subtract-gpu clean
 
 help:             ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 24
@@ -50,6 +50,10 @@ soak: setup       ## does anything stay down, long: kills, hangs, starved disks 
 bench-protection: setup  ## the same with small n
 	@tests/install-tools
 	$(BIN)/python -m bench.protection --short
+
+cluster-test: setup  ## failover, long: real clusters whose nodes lose their power, their network, their disk, their etcd; an hour or two
+	@tests/install-tools
+	$(BIN)/python -m tests.cluster
 
 bench-subtract: setup  ## how fast and how clean the subtraction is, beside HOTPANTS and an oracle; an hour
 	$(BIN)/python -m bench.subtract

@@ -34,7 +34,7 @@ def end(state: State, given: i.WorkerEnded) -> Iterator[Step]:
     fingerprint = given.fingerprint or state.policy.fingerprint_of(task.entry.place.telescope)
     if given.night:
         if not given.found:
-            yield from claims.credit(state, given.now)
+            yield from claims.credit(state)
         yield records.Done(given.now, task.id, task.entry, given.night, credited=False)
         yield effects.Log("INFO", "task.done", {"task": task.id, "night": given.night, "seconds": seconds})
         if state.breaker:
@@ -60,7 +60,7 @@ def end(state: State, given: i.WorkerEnded) -> Iterator[Step]:
         blame = "frame" if task.signal else given.blame
         cause = cause_of(reason, task) if blame == "environment" else ""
         failure = Failure(given.attempt, reason, blame, seconds, given.tail, cause, fingerprint)
-        yield from claims.credit(state, given.now, failure)
+        yield from claims.credit(state, failure)
         yield from fail(state, task, failure, given.now, final=not given.retriable and not task.signal)
 
 
@@ -130,7 +130,7 @@ def lose_unborn(state: State, now: float) -> Iterator[Step]:
             reason = "the nursery ended before it forked the worker"
             fingerprint = state.policy.fingerprint_of(task.entry.place.telescope)
             failure = Failure(task.attempt, reason, "environment", 0.0, "", reason, fingerprint)
-            yield from claims.credit(state, now, failure)
+            yield from claims.credit(state, failure)
             yield from fail(state, task, failure, now, final=False)
 
 

@@ -43,8 +43,8 @@ class Claims:
 
     `held`: all that it has, parked and fenced ones too; `heard`: the agent said so, and not the last assignment or the
     configuration.  `parked`: of which it was said that the deadline has passed.  `refused`: of each telescope, the greatest
-    claim whose work a fence kept out.  `served`: attempts whose end the machine was not to blame for, the last one at
-    `served_at`; `ill`: why the machine failed since then.  `busy_since`: since when there has been something to do.
+    claim whose work a fence kept out.  `served`: attempts whose end the machine was not to blame for; `ill`: why the
+    machine failed since the last of them.
     """
 
     held: dict[str, Claim] = field(default_factory=dict)
@@ -53,6 +53,4 @@ class Claims:
     parked: frozenset[str] = frozenset()
     refused: dict[str, Rank] = field(default_factory=dict)
     served: int = 0
-    served_at: float = 0.0
     ill: str = ""
-    busy_since: float | None = None

@@ -54,15 +54,10 @@ def _(record: c.Fenced, state: State) -> None:
 
 
 @apply.register
-def _(record: c.Served, state: State) -> None:
-    state.claims = replace(state.claims, served=state.claims.served + 1, served_at=record.now, ill="")
+def _(_record: c.Served, state: State) -> None:
+    state.claims = replace(state.claims, served=state.claims.served + 1, ill="")
 
 
 @apply.register
 def _(record: c.Sickened, state: State) -> None:
     state.claims = replace(state.claims, ill=record.reason)
-
-
-@apply.register
-def _(record: c.Occupied, state: State) -> None:
-    state.claims = replace(state.claims, busy_since=record.since)

@@ -56,8 +56,6 @@ class Fenced:
 class Served:
     """An attempt has ended that the machine is not to blame for."""
 
-    now: float
-
 
 @dataclass(frozen=True)
 class Sickened:
@@ -66,12 +64,5 @@ class Sickened:
     reason: str
 
 
-@dataclass(frozen=True)
-class Occupied:
-    """There has been something to do since then; None: there is nothing."""
-
-    since: float | None
-
-
 DurableOfClaims = Owned | Released | Returned
-VolatileOfClaims = Claimed | Parked | Fenced | Served | Sickened | Occupied
+VolatileOfClaims = Claimed | Parked | Fenced | Served | Sickened

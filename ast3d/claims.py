@@ -114,7 +114,7 @@ def assign(state: State, given: i.Assigned) -> Iterator[Step]:
         yield effects.Watch()
     if before != after or not state.claims.heard:
         yield from _release(state, after)
-    yield effects.Reply(given.request, _answer(state, given.claims, after, given.now))
+    yield effects.Reply(given.request, _answer(state, given.claims, after))
 
 
 def _held(policy: Policy, claims: Iterable[str]) -> frozenset[str]:
@@ -146,18 +146,16 @@ def _released(tasks: list[str]) -> Iterator[Step]:
         yield c.Released(tuple(tasks[start : start + RELEASED_AT_ONCE]))
 
 
-def _answer(state: State, claims: dict[str, Claim], names: frozenset[str], now: float) -> dict[str, Any]:
+def _answer(state: State, claims: dict[str, Claim], names: frozenset[str]) -> dict[str, Any]:
     """What the agent learns: see `assign` in docs/architecture.md."""
     running = Counter(task.entry.place.telescope for task in state.within("RUNNING"))
     waiting = Counter(task.entry.place.telescope for task in state.within("READY", "FAILED"))
     told = state.claims
     fenced = {name: rank for name, rank in told.refused.items() if name in claims and claims[name].rank <= rank}
-    since = None if told.busy_since is None else max(told.busy_since, told.served_at)
     return {
         "served": told.served,
         "ill": told.ill,
         "broken": state.relog_problem,
-        "stalled_seconds": 0.0 if since is None else round(max(now - since, 0.0), 3),
         "running": {name: running[name] for name in sorted({*claims, *running})},
         "waiting": {name: waiting[name] * (name in names) for name in sorted({*claims, *running})},
         "fenced": {name: list(rank) for name, rank in fenced.items()},
@@ -168,7 +166,7 @@ def _answer(state: State, claims: dict[str, Claim], names: frozenset[str], now: 
 
 
 def tend(state: State, now: float) -> Iterator[Step]:
-    """At each Tick: deadlines that have passed, what failed for a telescope that has gone, whether there is work."""
+    """At each Tick: deadlines that have passed, what failed for a telescope that has gone."""
     if not state.policy.node:
         return
     claims = state.claims
@@ -183,11 +181,6 @@ def tend(state: State, now: float) -> Iterator[Step]:
             yield effects.Log("INFO", "telescope.resumed", {"telescope": name, "token": claim.token})
     if claims.heard:
         yield from _released([task.id for task in state.within("FAILED") if not holds(state, task.entry.place.telescope)])
-    names = working(state, now)
-    waiting = (task.entry.place.telescope in names for task in state.within("FAILED", "READY"))
-    busy = bool(state.phases["RUNNING"]) or any(waiting)
-    if busy != (claims.busy_since is not None):
-        yield c.Occupied(now if busy else None)
 
 
 def next_due(state: State) -> Iterator[float]:
@@ -199,12 +192,12 @@ def next_due(state: State) -> Iterator[float]:
 # --- what becomes of workers and frames
 
 
-def credit(state: State, now: float, failure: Failure | None = None) -> Iterator[Step]:
+def credit(state: State, failure: Failure | None = None) -> Iterator[Step]:
     """An attempt has ended, in products or in a failure: is the machine well?"""
     if not state.policy.node:
         return
     if failure is None or failure.counts:
-        yield c.Served(now)
+        yield c.Served()
     else:
         yield c.Sickened(failure.reason)
 

@@ -40,6 +40,12 @@ def _claim(state: State, telescope: str, known: Ownership, now: float) -> Claim 
     return None
 
 
+def working(state: State, now: float) -> frozenset[str]:
+    """The telescopes that ast3d may begin a frame of."""
+    mine = claims(state, now).items()
+    return frozenset(name for name, claim in mine if claim.deadline is None or now < claim.deadline)
+
+
 def lent(state: State, now: float) -> frozenset[str]:
     """The telescopes that this node works for although the last thing known is that another does."""
     me = state.settings.node

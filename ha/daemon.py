@@ -25,7 +25,7 @@ from ast3d.common.link import Message
 from ast3d.common.log import Logger
 from ha import effects, records, translate
 from ha import inputs as i
-from ha.claims import claims
+from ha.claims import working
 from ha.decide import act, decide
 from ha.desk import Desk
 from ha.fold import apply
@@ -205,8 +205,7 @@ class Daemon:
     def standing(self) -> Standing:
         """What the other nodes are answered on the second path."""
         now = boottime()
-        works = translate.works(claims(self.state, now), now)
-        return Standing(self.state.able, self.state.reason, tuple(sorted(works)))
+        return Standing(self.state.able, self.state.reason, tuple(sorted(working(self.state, now))))
 
     # --- signals, configuration, memory
 

@@ -10,7 +10,7 @@ from functools import singledispatch
 
 from ha import effects, judge, moves, orders, records
 from ha import inputs as i
-from ha.claims import claims, lent
+from ha.claims import claims, lent, working
 from ha.cluster import Order, Ownership, Presence
 from ha.state import NEVER, State
 
@@ -88,7 +88,8 @@ def _(given: i.DaemonTold, state: State) -> Iterator[Step]:
     daemon, before = given.daemon, state.daemon
     if daemon is None:
         return
-    busy = any(daemon.waiting.get(tel, 0) + daemon.running.get(tel, 0) for tel in given.claimed)
+    due = working(state, given.now) & given.claimed - daemon.fenced
+    busy = any(daemon.waiting.get(telescope, 0) + daemon.running.get(telescope, 0) for telescope in due)
     if before is None or daemon.served > before.served or not busy:
         yield records.Progressed(given.now)
     for telescope in daemon.fenced - (before.fenced if before else frozenset()):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ha import judge, moves
-from ha.claims import claims
+from ha.claims import working
 from ha.cluster import Ownership
 from ha.plan import Membership, line, plan
 from ha.state import State
@@ -41,7 +41,6 @@ def _node(state: State, node: str, now: float) -> dict[str, Any]:
 def _telescope(state: State, telescope: str, now: float) -> dict[str, Any]:
     home = state.settings.telescopes[telescope]
     known = state.telescopes.get(telescope) or Ownership(home.node, 0, home.node, 0)
-    claim = claims(state, now).get(telescope)
     others = [node for node in line(known.owner, state.settings.policy) if node != known.holder]
     return {
         "owner": known.owner,
@@ -52,7 +51,7 @@ def _telescope(state: State, telescope: str, now: float) -> dict[str, Any]:
         "flaps": known.flaps,
         "pinned": known.pinned,
         "why": known.why,
-        "works_here": claim is not None and (claim.deadline is None or now < claim.deadline),
+        "works_here": telescope in working(state, now),
         "provisional": telescope in state.lent,
         "releasing_to": state.releasing.get(telescope),
         "backup": next((node for node in others if judge.seen(state, node, now) == "able"), None),

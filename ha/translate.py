@@ -9,7 +9,7 @@ from ast3d.common.config import Config
 from ast3d.common.link import Message
 from ha import effects
 from ha import inputs as i
-from ha.cluster import Claim, Daemon, Home, Ownership, Settings, Standing
+from ha.cluster import Daemon, Home, Ownership, Settings, Standing
 from ha.keys import presence_key, read_ownership, read_view, write_presence
 from ha.plan import Mode, NoQuorum, Policy, Takeover
 
@@ -108,8 +108,3 @@ def recall(data: bytes) -> dict[str, Ownership]:
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return {}
     return found
-
-
-def works(claims: Mapping[str, Claim], now: float) -> frozenset[str]:
-    """The telescopes that claims are in force for."""
-    return frozenset(name for name, claim in claims.items() if claim.deadline is None or now < claim.deadline)

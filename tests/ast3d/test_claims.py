@@ -310,36 +310,19 @@ def test_served_counts_what_the_machine_is_not_to_blame_for(node):
         assert answer["served"] == (1, 2, 2, 2, 3)[count]
 
 
-def test_an_unwritten_relog_is_an_illness(node):
+def test_an_unwritten_relog_is_said(node):
     node.give(i.RelogChanged(node.now, "no space"))
-    assert node.assign(ta=own())[1]["ill"] == "no space"
+    assert node.assign(ta=own())[1]["broken"] == "no space"
+    node.give(i.RelogChanged(node.now, ""))
+    assert node.assign(ta=own())[1]["broken"] == ""
 
 
-def test_it_is_stalled_since_there_is_work_and_nothing_was_served(node):
-    node.assign(ta=own())
-    node.now += 50
-    assert node.assign(ta=own())[1]["stalled_seconds"] == 0.0
-    first, second = [*node.frame("ta", "1"), *node.frame("ta", "2")]
-    node.now += 30
-    assert node.assign(ta=own())[1]["stalled_seconds"] == 30.0
-    node.end(first, night="n")
-    node.now += 5
-    assert node.assign(ta=own())[1]["stalled_seconds"] == 5.0
-    node.end(second, blame="environment")
-    node.now += 5
-    assert node.assign(ta=own())[1]["stalled_seconds"] == 10.0
-    (again,) = starts(node.give()) or [effects.Start("ta-2", second.entry, 2)]
-    node.end(again, night="n")
-    node.now += 5
-    assert node.assign(ta=own())[1]["stalled_seconds"] == 0.0
-
-
-def test_what_may_not_start_here_stalls_nobody(node):
+def test_what_waits_is_counted_by_telescope_and_what_is_only_seen_is_not(node):
     node.assign(ta=own(), tb=foreign(1.0))
     node.frame("tb")
     node.now += 100
     _, answer = node.assign(ta=own(), tb=foreign(1.0))
-    assert (answer["stalled_seconds"], answer["waiting"]) == (0.0, {"ta": 0, "tb": 1})
+    assert answer["waiting"] == {"ta": 0, "tb": 1}
 
 
 # --- frames that another node finished

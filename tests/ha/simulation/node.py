@@ -6,7 +6,7 @@ from typing import Any
 
 from ha import effects, records, translate
 from ha import inputs as i
-from ha.claims import claims
+from ha.claims import working
 from ha.cluster import Claim, Daemon, Ownership, Settings, Standing
 from ha.decide import act, decide
 from ha.fold import apply
@@ -161,8 +161,7 @@ class Node:
 
     def standing(self, now: float, asked: float) -> Standing:
         """What it answers on the second path, for who asked at `asked` on its own clock."""
-        works = translate.works(claims(self.state, now + self.offset), now + self.offset)
-        return Standing(asked, self.state.able, self.state.reason, works)
+        return Standing(asked, self.state.able, self.state.reason, working(self.state, now + self.offset))
 
     def active(self, now: float) -> dict[str, Claim]:
         """The claims that its ast3d works under, where it works."""

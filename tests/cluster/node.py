@@ -147,6 +147,14 @@ class Node:
         """Its state disk has an error and is read-only from now on, as ext4 does it; only for one with a disk."""
         disk.fail(self._init, self.root / "state")
 
+    def lose_store(self) -> None:
+        """What all nodes share is out of its sight: an empty folder that cannot be written to, as when a NAS is cut off."""
+        run("nsenter", "-t", str(self._init), "--mount", "mount", "-t", "tmpfs", "-o", "ro", "gone", self.site / "shared")
+
+    def find_store(self) -> None:
+        """It sees it again."""
+        run("nsenter", "-t", str(self._init), "--mount", "--pid", "umount", "--lazy", self.site / "shared")
+
     def poison(self, *, on: bool = True) -> None:
         """Its ast3d ends as soon as it begins."""
         if on:

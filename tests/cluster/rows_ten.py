@@ -26,7 +26,7 @@ class Times:
 
 
 def ten_telescopes(stage: Stage) -> list[Row]:
-    """4, 3 and 3; a is cut off: it goes on with its own, and b works for them too, until it is back."""
+    """4, 3 and 3; a is cut off, from the store too: b works for its telescopes until it is back."""
     figure = "10 telescopes on 3 nodes, one isolated"
     times = Times(10.0, 25.0, 10.0) if stage.size.name == "short" and not stage.picture else Times(20.0, 60.0, 25.0)
     own = [name for name in TEN.telescopes if TEN.owner(name) == "a"]
@@ -34,10 +34,12 @@ def ten_telescopes(stage: Stage) -> list[Row]:
         time.sleep(times.before)
         cut = time.monotonic()
         one.net.cut("a")
+        one.nodes["a"].lose_store()
         moved = [one.moved(name, cut, "a") for name in own]
         stage.say(f"{figure}: all four are worked for elsewhere after {max(moved):.1f} s")
         time.sleep(max(times.apart - (time.monotonic() - cut), 0.0))
         healed = time.monotonic()
+        one.nodes["a"].find_store()
         one.net.heal("a")
         home = one.at_home()
         alone = time.monotonic()

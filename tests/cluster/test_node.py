@@ -102,6 +102,18 @@ def test_a_poisoned_ast3d_does_not_start(site):
     site.wait(lambda: is_ready(node), "cured")
 
 
+def test_a_store_can_be_out_of_sight_of_one_node(site):
+    node = site.nodes["c"]
+    seen = ("nsenter", "-t", str(node.pid("etcd")), "--mount", "ls", str(node.root / "incoming") + "/")
+    assert "t1" in run(*seen)
+    node.lose_store()
+    with pytest.raises(OSError, match="No such file"):
+        run(*seen)
+    assert (node.root / "incoming" / "t1").is_dir()
+    node.find_store()
+    assert "t1" in run(*seen)
+
+
 def test_a_broken_disk_is_read_only_for_ast3d(site):
     node = site.nodes["b"]
     site.camera.start()

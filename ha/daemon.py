@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import singledispatchmethod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ast3d.common.about import VERSION
 from ast3d.common.clock import boottime
@@ -26,6 +26,7 @@ from ast3d.common.log import Logger
 from ha import effects, records, translate
 from ha import inputs as i
 from ha.claims import claims
+from ha.cluster import Ownership
 from ha.decide import act, decide
 from ha.desk import Desk
 from ha.fold import apply
@@ -249,12 +250,13 @@ class Daemon:
         self.desk.admit(config.control.group, config.control.operators)
         self.inputs.append(i.ConfigurationRead(boottime(), translate.settings_of(config)))
 
-    def recall(self) -> dict[str, Any]:
+    def recall(self) -> dict[str, Ownership]:
         """What an earlier agent knew; nothing where it left nothing that can be read."""
         try:
-            return dict(translate.recall(self.file.read_bytes()))
+            return translate.recall(self.file.read_bytes())
         except FileNotFoundError:
             return {}
-        except OSError as error:
-            self._log.error("ha.forgotten", reason=one_line(error))
+        except (OSError, ValueError) as error:
+            so = "who works for what is as configured until etcd answers"
+            self._log.error("ha.forgotten", reason=f"{self.file}: {one_line(error)}", so=so)
             return {}

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ast3d.common.about import VERSION
@@ -60,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(place: Place, loaded: tuple[Config, list[str]], report: Callable[[str], None], *, foreground: bool) -> int:
     """Be the one ast3-ha.  Reports an empty line when ready, or what was wrong."""
     config, complaints = loaded
+    with suppress(OSError):  # without it work goes on, and the log says what it lost when it can
+        place.layout.log.mkdir(parents=True, exist_ok=True)
     log = open_log(place.layout.log / "ast3-ha.log", config.roulog.level, "ast3-ha", stderr=foreground)
     adopt_libraries(log)
     for complaint in complaints:

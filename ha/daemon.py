@@ -3,6 +3,7 @@
 What can block (etcd, the other nodes, this node's ast3d) is asked by helper processes.  It decides nothing: see `ha.decide`.
 """
 
+import os
 import selectors
 import signal
 import socket
@@ -253,7 +254,8 @@ class Daemon:
     def recall(self) -> dict[str, Ownership]:
         """What an earlier agent knew; nothing where it left nothing that can be read."""
         try:
-            return translate.recall(self.file.read_bytes())
+            with os.fdopen(os.open(self.file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                return translate.recall(file.read() or b"")  # without waiting, should the name mean a FIFO
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from ha.witness import MAX_LINE_BYTES, Standing, WitnessError, answer, understan
 
 MAX_ASKERS = 32
 PATIENCE_SECONDS = 2.0
+LAST_PORT = 65535
 BACKLOG = 128  # with fewer, who finds it full comes again only after a second
 
 
@@ -25,8 +26,10 @@ class AddressError(OSError):
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """Host and port of `10.0.0.1:4471` or `[fe80::1]:4471`."""
+    """Host and port of `10.0.0.1:4471` or `[fe80::1]:4471`.  ValueError where there is no such port."""
     host, _, port = address.rpartition(":")
+    if not 0 <= int(port) <= LAST_PORT:
+        raise ValueError(f"{port} is no port; allowed: 1 to {LAST_PORT}")  # getaddrinfo would take it modulo 65536
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -160,9 +163,9 @@ def _listen(address: str) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(where)
             listener.listen(BACKLOG)
-        except (OSError, OverflowError):
+        except OSError:
             listener.close()
             raise
-    except (OSError, OverflowError) as error:
+    except (OSError, ValueError) as error:
         raise AddressError(f"the other nodes cannot be answered at {address}: {one_line(error)}; see nodes") from error
     return listener

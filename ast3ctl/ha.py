@@ -98,13 +98,13 @@ def _status_lines(data: dict[str, Any]) -> Iterator[str]:
 def _next(tel: dict[str, Any]) -> str:
     """What becomes of a telescope that is not where it belongs, or is about to move."""
     if tel["releasing_to"]:
-        return f"goes to {tel['releasing_to']} when the frames at work have ended"
+        return f"goes to {tel['releasing_to']} when its frames have ended"
     if tel["provisional"]:
         return "worked for here without etcd's word"
     if tel["pinned"]:
         return f"stays until `ast3ctl ha handback {tel['owner']}`"
     if tel["returns_in_seconds"] is not None:
-        return f"back to {tel['owner']} in {duration(tel['returns_in_seconds'])} if that stays well"
+        return f"back to {tel['owner']} in {duration(tel['returns_in_seconds'])} if it is well"
     return f"waits for {tel['owner']} to be well" if tel["holder"] != tel["owner"] else ""
 
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ast3d.common.about import VERSION
@@ -14,6 +15,7 @@ from ast3d.common.log import adopt_libraries, open_log
 from ast3d.common.run import make_run
 from ha.daemon import Daemon
 from ha.witness import KeyFileError
+from ha.witness_server import AddressError
 from protectd.lock import AlreadyRunningError, Lock
 
 DESCRIPTION = """\
@@ -50,21 +52,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         why = complaints[0] if complaints else f"ha.node is null in {place.config_file}"
         print(f"ast3-ha: {why}; a node of a cluster needs `ha.node` and `nodes`, see conf/cyclic.yaml", file=sys.stderr)
         return 2
+    loaded = config, complaints
     if options.foreground:
-        return _serve(place, config, _say_wrong, foreground=True)
-    return daemonize("ast3-ha", lambda report: _serve(place, config, report, foreground=False))
+        return _serve(place, loaded, _say_wrong, foreground=True)
+    return daemonize("ast3-ha", lambda report: _serve(place, loaded, report, foreground=False))
 
 
-def _serve(place: Place, config: Config, report: Callable[[str], None], *, foreground: bool) -> int:
+def _serve(place: Place, loaded: tuple[Config, list[str]], report: Callable[[str], None], *, foreground: bool) -> int:
     """Be the one ast3-ha.  Reports an empty line when ready, or what was wrong."""
+    config, complaints = loaded
+    with suppress(OSError):  # without it work goes on, and the log says what it lost when it can
+        place.layout.log.mkdir(parents=True, exist_ok=True)
     log = open_log(place.layout.log / "ast3-ha.log", config.roulog.level, "ast3-ha", stderr=foreground)
     adopt_libraries(log)
+    for complaint in complaints:
+        log.error("config.problem", reason=complaint)
     try:
         make_run(place.layout.run)
         place.layout.state.mkdir(parents=True, exist_ok=True)
         lock = Lock(place.layout.run / "ast3-ha.lock", "ast3-ha")
         daemon = Daemon(place, config, log)
-    except (AlreadyRunningError, KeyFileError) as error:
+    except (AlreadyRunningError, KeyFileError, AddressError) as error:
         log.fatal("daemon.not-started", reason=str(error))
         report(str(error))
         return 1

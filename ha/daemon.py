@@ -3,6 +3,7 @@
 What can block (etcd, the other nodes, this node's ast3d) is asked by helper processes.  It decides nothing: see `ha.decide`.
 """
 
+import os
 import selectors
 import signal
 import socket
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import singledispatchmethod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ast3d.common.about import VERSION
 from ast3d.common.clock import boottime
@@ -26,6 +27,7 @@ from ast3d.common.log import Logger
 from ha import effects, records, translate
 from ha import inputs as i
 from ha.claims import working
+from ha.cluster import Ownership
 from ha.decide import act, decide
 from ha.desk import Desk
 from ha.fold import apply
@@ -249,12 +251,14 @@ class Daemon:
         self.desk.admit(config.control.group, config.control.operators)
         self.inputs.append(i.ConfigurationRead(boottime(), translate.settings_of(config)))
 
-    def recall(self) -> dict[str, Any]:
+    def recall(self) -> dict[str, Ownership]:
         """What an earlier agent knew; nothing where it left nothing that can be read."""
         try:
-            return dict(translate.recall(self.file.read_bytes()))
+            with os.fdopen(os.open(self.file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                return translate.recall(file.read() or b"")  # without waiting, should the name mean a FIFO
         except FileNotFoundError:
             return {}
-        except OSError as error:
-            self._log.error("ha.forgotten", reason=one_line(error))
+        except (OSError, ValueError) as error:
+            so = "who works for what is as configured until etcd answers"
+            self._log.error("ha.forgotten", reason=f"{self.file}: {one_line(error)}", so=so)
             return {}

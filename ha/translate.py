@@ -98,13 +98,15 @@ def remember(telescopes: Mapping[str, Ownership]) -> bytes:
 
 
 def recall(data: bytes) -> dict[str, Ownership]:
-    """What the state file says; nothing where it is none."""
-    found = {}
+    """What the state file says, as far as it can be understood.  ValueError where it is none."""
     try:
-        told = json.loads(data)["telescopes"]
-        for name, said in told.items():
-            if known := read_ownership(said, int(said["token"])):
-                found[str(name)] = known
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        return {}
+        told = json.loads(data)["telescopes"].items()
+    except (TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise ValueError("it is not what ast3-ha writes") from error
+    found = {}
+    for name, said in told:
+        token = said.get("token") if isinstance(said, dict) else None
+        known = read_ownership(said, token) if type(token) is int else None
+        if known:
+            found[name] = known
     return found

@@ -12,16 +12,24 @@ from collections import Counter
 from collections.abc import Callable
 
 from ast3d.common.clock import boottime
+from ast3d.common.files import one_line
 from ha.witness import MAX_LINE_BYTES, Standing, WitnessError, answer, understand
 
 MAX_ASKERS = 32
 PATIENCE_SECONDS = 2.0
+LAST_PORT = 65535
 BACKLOG = 128  # with fewer, who finds it full comes again only after a second
 
 
+class AddressError(OSError):
+    """It cannot be listened at this address; the message is one line that says why and where to look."""
+
+
 def parse_address(address: str) -> tuple[str, int]:
-    """Host and port of `10.0.0.1:4471` or `[fe80::1]:4471`."""
+    """Host and port of `10.0.0.1:4471` or `[fe80::1]:4471`.  ValueError where there is no such port."""
     host, _, port = address.rpartition(":")
+    if not 0 <= int(port) <= LAST_PORT:
+        raise ValueError(f"{port} is no port; allowed: 1 to {LAST_PORT}")  # getaddrinfo would take it modulo 65536
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -72,7 +80,7 @@ class _Asker:
 
 
 class WitnessServer:
-    """Listens on `address` from when it is made; raises OSError where that cannot be.  `standing` is called per question.
+    """Listens on `address` from when it is made; AddressError where that cannot be.  `standing` is called per question.
 
     `refused` counts the lines that were no question to this node, and `refusal` says what was wrong with the last one.
     """
@@ -147,14 +155,17 @@ class WitnessServer:
 
 
 def _listen(address: str) -> socket.socket:
-    host, port = parse_address(address)
-    kind, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
+        host, port = parse_address(address)
+        kind, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except (OSError, ValueError) as error:
+        raise AddressError(f"the other nodes cannot be answered at {address}: {one_line(error)}; see nodes") from error
     return listener

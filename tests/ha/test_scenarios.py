@@ -6,9 +6,10 @@ import pytest
 
 from ha import effects
 from ha import inputs as i
+from ha.courier import cycle
 from ha.keys import read_view
 from tests.ha.simulation.node import SLOTS
-from tests.ha.simulation.world import Setup, World
+from tests.ha.simulation.world import Door, Setup, World
 
 CALM = 14.0
 
@@ -99,6 +100,43 @@ class TestANodeDies:
         world.nodes["D"].cut()
         until(world, lambda: (working(world)["c0"], working(world)["d0"]) == ("A", "A"), 20.0)
 
+    def test_the_next_in_the_ring_is_passed_over_where_it_cannot_work_itself(self):
+        world = cluster(nodes=4)
+        world.nodes["B"].ast3d.up = False
+        until(world, lambda: working(world)["b0"] == "C", 40.0)
+        world.nodes["A"].cut()
+        until(world, lambda: working(world)["a0"] == "C", 20.0)
+
+    def test_two_that_take_over_one_after_the_other_do_not_both_have_it(self):
+        """A means to, and its courier is held up until B has done so."""
+        world = cluster(nodes=4)
+        held, visit = [], world.visit
+
+        def hold(node, order):
+            late = node.name == "A" and any("tel/d0" in txn["put"] for txn in order["txns"])
+            held.append((node, order)) if late else visit(node, order)
+
+        world.visit = hold
+        world.nodes["D"].cut()
+        until(world, lambda: held, 20.0)
+        world.nodes["A"].cut()
+        until(world, lambda: holders(world)["d0"] == "B", 20.0)
+        node, order = held[0]
+        assert cycle(Door(world, "A"), order, lambda: world.now + node.offset)["done"] == [False]
+        assert holders(world)["d0"] == "B"
+
+    def test_after_a_power_cut_of_all_who_is_up_first_takes_nothing_from_the_rest(self):
+        world = cluster()
+        for node in world.nodes.values():
+            node.cut()
+        run(world, 60.0)
+        for name in "BCA":
+            world.nodes[name].restart(world.now)
+            run(world, 3.0)
+        run(world, 10.0)
+        assert working(world) == homes(world)
+        assert not logged(world, "ha.took")
+
     def test_what_nobody_can_take_waits_for_its_owner(self):
         world = cluster(no_quorum="park")
         for dead in "BC":
@@ -181,6 +219,31 @@ class TestANodeIsCutOff:
         run(world, 20.0)
         assert holders(world) == homes(world), "a spare one has nothing to lose"
 
+    def test_who_has_lost_etcd_alone_and_answers_the_next_in_line_loses_nothing(self):
+        """B reaches no member but its own, which has no quorum; D, which takes its telescopes first, hears it."""
+        world = cluster(nodes=4, mode="redundant")
+        world.cut |= {("B", "A"), ("A", "B"), ("B", "C"), ("C", "B")}
+        for _ in range(40):
+            run(world, 1.0)
+            assert holders(world) == homes(world) == working(world)
+        assert "node/B" not in world.store.entries
+
+    def test_an_agent_that_hung_after_it_was_given_a_lease_counts_from_when_it_asked(self):
+        world = cluster(no_quorum="park")
+        world.nodes["A"].cut()
+        until(world, lambda: working(world)["a0"] == "B", 20.0)
+        backup, renewed = world.nodes["B"], world.nodes["B"].renewed
+        while backup.renewed == renewed:
+            run(world, 0.001)
+        backup.paused_until = world.now + 5.0  # the answer is on its way
+        world.blocked_until = world.now + 60.0
+        run(world, 3.0)
+        assert working(world)["a0"] == "B"
+        run(world, 3.01)  # as long as the lease lasts, and it is awake for one second
+        for _ in range(5):
+            assert working(world)["a0"] == ""
+            run(world, 0.5)
+
     def test_another_telescope_is_parked_before_anybody_else_can_have_it(self):
         world = cluster(no_quorum="park")
         world.nodes["A"].cut()
@@ -200,6 +263,15 @@ class TestANodeCannotWork:
         until(world, lambda: working(world)["b0"] == "C", 40.0)
         world.nodes["B"].ast3d.ill, world.nodes["B"].ast3d.up = False, True
         until(world, lambda: working(world)["b0"] == "B", 60.0)
+
+    def test_one_whose_work_nobody_else_can_do_says_once_that_it_cannot(self):
+        world = cluster(no_quorum="park")
+        for dead in "BC":
+            world.nodes[dead].cut()
+        world.nodes["A"].ast3d.ill = True
+        run(world, 60.0)
+        told = [event for event in ("ha.unable", "ha.able") for line in world.nodes["A"].log if f" {event} " in line]
+        assert told == ["ha.unable", "ha.able"], "able at the start, and not since"
 
     def test_one_that_fails_again_whenever_it_gets_work_is_waited_for_ever_longer(self):
         world = cluster()
@@ -226,6 +298,7 @@ class TestReturns:
         world = cluster(takeover="permanent", no_quorum="park")
         world.cut |= {("A", "B"), ("B", "A"), ("A", "C"), ("C", "A")}
         until(world, lambda: view(world).telescopes["a0"].owner == "B", 20.0)
+        assert view(world).telescopes["a0"].epoch == 2
         world.cut.clear()
         until(world, lambda: working(world)["a0"] == "B", 10.0)  # A knows by now
         world.nodes["A"].cut()
@@ -278,7 +351,9 @@ class TestOperators:
         until(world, lambda: working(world)["a0"] == "B", 20.0)
         reply = order(world, "B", lambda now: i.Handback(now, 1, "A"))
         assert "as soon as A is able" in reply.result["when"]
-        run(world, 10.0)
+        for _ in range(40):
+            run(world, 0.25)
+            assert working(world)["a0"] == "B"
         world.nodes["A"].restart(world.now)
         until(world, lambda: working(world)["a0"] == "A", 20.0)
 

@@ -39,6 +39,10 @@ TESTS = (
 GUARD_TESTS = ("tests/protect/test_judge.py", "tests/protect/test_starts.py", "tests/protect/test_simulation.py")
 MEMORY = ((*PYTEST, *TESTS), ("-m", "tests.mutants.histories", "150"))  # what kills fastest comes first
 GUARD = ((*PYTEST, *GUARD_TESTS),)
+CLUSTER_TESTS = ("tests/ha/test_plan.py", "tests/ha/test_scenarios.py")
+CLUSTER = ((*PYTEST, *CLUSTER_TESTS), ("-m", "tests.mutants.clusters", "300"))
+
+Steps = tuple[tuple[str, ...], ...]  # arguments of Python, one after the other
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ def python(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def judge(snapshot: Path, patch: Path | None) -> Verdict:
-    """Run the tests on a copy of the snapshot with this patch, or with none."""
+def judge(snapshot: Path, patch: Path | None, tests: Steps = ()) -> Verdict:
+    """Run the tests on a copy of the snapshot with this patch, or `tests` on one with none."""
     began = time.monotonic()
     name = patch.stem if patch else "no mutant"
     with tempfile.TemporaryDirectory(prefix="ast3-mutant-") as folder:
@@ -87,7 +91,7 @@ def judge(snapshot: Path, patch: Path | None) -> Verdict:
         if not where.startswith(str(tree)):
             return Verdict(name, "", 0.0, f"the tests would import {where or 'nothing'} instead of the copy")
         caught = ""
-        for step in steps(patch):
+        for step in steps(patch) if patch else tests:
             try:
                 result = python(tree, *step)
             except subprocess.TimeoutExpired:
@@ -99,11 +103,10 @@ def judge(snapshot: Path, patch: Path | None) -> Verdict:
     return Verdict(name, caught, time.monotonic() - began)
 
 
-def steps(patch: Path | None) -> tuple[tuple[str, ...], ...]:
-    """The tests that must see it: those of the guard are of protectd, which shares nothing with the rest."""
-    if patch is None:
-        return MEMORY + GUARD
-    return GUARD if "+++ b/protectd/" in patch.read_text() else MEMORY
+def steps(patch: Path) -> Steps:
+    """The tests that must see it: those of protectd and of ha are their own, for they share nothing with the rest."""
+    said = patch.read_text()
+    return GUARD if "+++ b/protectd/" in said else CLUSTER if "+++ b/ha/" in said else MEMORY
 
 
 def red(result: subprocess.CompletedProcess[str]) -> str:
@@ -128,7 +131,7 @@ def main() -> int:
 
 def judge_all(snapshot: Path, patches: list[Path]) -> int:
     """All of one snapshot, which is green: somebody may be at work in the tree, and would be taken for a catch."""
-    healthy = judge(snapshot, None)
+    healthy = judge(snapshot, None, tuple(dict.fromkeys(step for patch in patches for step in steps(patch))))
     if healthy.caught or healthy.problem:
         print(f"without any mutant the tests are red: {healthy.caught or healthy.problem}")
         return 1

@@ -15,9 +15,13 @@ EPILOG = """\
 examples:
   ast3ctl ha status                    every node and telescope, as this node sees them
   ast3ctl ha what-if --down B          who would work for B's telescope, and what nobody would
-  ast3ctl ha handover A --to B         all that A works for, until `handback A` (a telescope or an array does as well)
+  ast3ctl ha handover A --to B         all that A works for (a telescope or an array does as well); each telescope stays
+                                       there until the `handback` of the node whose it is
   ast3ctl ha handover A --to B --permanent   from now on they are B's
   ast3ctl ha handback A                A's telescopes, wherever they are, back to A
+
+What is ordered is written into etcd and done when the frames at work have ended; `status` shows it done.  docs/failover.md
+says more.
 """
 
 

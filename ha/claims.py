@@ -17,9 +17,8 @@ PROVISIONAL_SECONDS = 5.0
 def claims(state: State, now: float) -> dict[str, Claim]:
     """All that ast3d may work for from now on."""
     found = {}
-    for telescope, home in state.settings.telescopes.items():
-        known = state.telescopes.get(telescope) or Ownership(home.node, 0, home.node, 0)
-        claim = _claim(state, telescope, known, now)
+    for telescope in state.settings.telescopes:
+        claim = _claim(state, telescope, state.ownership(telescope), now)
         if claim:
             found[telescope] = claim
     return found
@@ -54,9 +53,6 @@ def lent(state: State, now: float) -> frozenset[str]:
     able = {node for node in state.settings.policy.nodes if judge.answers(state, node, now) == "able" and node != me}
     if state.able:
         able.add(me)
-    known = {
-        telescope: (state.telescopes.get(telescope) or Ownership(home.node, 0, home.node, 0)).assignment
-        for telescope, home in state.settings.telescopes.items()
-    }
+    known = {telescope: state.ownership(telescope).assignment for telescope in state.settings.telescopes}
     moves = plan(Membership(frozenset(able), quorum=False), known, state.settings.policy)
     return frozenset(move.telescope for move in moves if move.to == me)

@@ -22,13 +22,14 @@ DESCRIPTION = """\
 See with the other nodes that every telescope has a computer: when a node dies, another works for its telescope.
 
 It tells this node's ast3d which telescopes to work for.  Should it end, own work goes on and another's stops within
-seconds.  It needs `ha.node` and `nodes` in the configuration, an etcd, and a key that all nodes share.  SIGTERM ends it,
-SIGHUP has it read its configuration.
+seconds.  It needs `ha.node` and `nodes` in the configuration, an etcd, and a key that all nodes share; docs/failover.md
+says how these are made.  Without --foreground it goes to the background.  SIGTERM ends it, SIGHUP has it read its
+configuration; another name, address, key or `lease_seconds` of this node needs a restart.
 """
 EPILOG = """\
 examples:
   ast3-ha --foreground                 a site, from systemd
-  ast3-ha --root /data/ast3            the node below one folder
+  ast3-ha --root /data/ast3            the node below one folder, beside `ast3d --root /data/ast3`
   ast3ctl --root /data/ast3 ha status  how the cluster is
 """
 

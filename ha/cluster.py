@@ -3,6 +3,7 @@
 Times are CLOCK_BOOTTIME seconds of the node that keeps them; no node ever compares its clock with another's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ha.plan import Assignment, Policy
@@ -25,8 +26,18 @@ class Ownership:
     pinned: bool = False
 
     @property
+    def rank(self) -> tuple[int, int]:
+        """Of two the greater is the later."""
+        return self.epoch, self.token
+
+    @property
     def assignment(self) -> Assignment:
         return Assignment(self.owner, self.holder, self.pinned)
+
+
+def later(known: Mapping[str, Ownership], seen: Mapping[str, Ownership]) -> dict[str, Ownership]:
+    """Of each telescope what is later: an etcd that was restored from a copy may have forgotten what is known."""
+    return {**known, **{name: new for name, new in seen.items() if name not in known or new.rank >= known[name].rank}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +55,26 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What a node says of itself under node/NAME; it is there as long as its lease."""
+    """What a node says of itself under node/NAME, there as long as its lease; `telescopes`: that its configuration has."""
 
     able: bool
     reason: str
+    telescopes: frozenset[str]
+
+    def can(self, telescope: str) -> bool:
+        """Whether it can work for a telescope."""
+        return self.able and telescope in self.telescopes
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that etcd had at `at` (before it was asked)."""
+    """All that etcd had at `at` (before it was asked); `unreadable`: telescopes with nonsense, and its revision."""
 
     at: float
     telescopes: dict[str, Ownership]
     orders: dict[str, Order]
     presences: dict[str, Presence]
+    unreadable: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +128,8 @@ class Daemon:
     """What ast3d answered: see `ast3d.claims`.
 
     `served`: attempts that ended well or by their frame's fault; `ill`: the machine's last failure since then; `broken`:
-    what is wrong with the machine now, work or not; `waiting` and `running` count frames by telescope; `fenced`: claims that
-    are refused by the fence.
+    what is wrong with the machine now, work or not; `waiting` and `running` count frames by telescope; `fenced`: the
+    claims, each as (epoch, token), whose work the products' store refuses.
     """
 
     served: int
@@ -120,4 +137,4 @@ class Daemon:
     broken: str
     running: dict[str, int]
     waiting: dict[str, int]
-    fenced: frozenset[str]
+    fenced: dict[str, tuple[int, int]]

@@ -32,7 +32,7 @@ from ha.decide import act, decide
 from ha.desk import Desk
 from ha.fold import apply
 from ha.state import State
-from ha.witness import Standing, read_key
+from ha.witness import KeyFileError, Standing, read_key
 from ha.witness_server import WitnessServer
 from protectd import systemd
 
@@ -52,8 +52,6 @@ class Daemon:
     def __init__(self, place: Place, config: Config, log: Logger) -> None:
         self.place, self.config, self._log = place, config, log
         self.file = place.layout.state / "ha.json"
-        me = config.ha.node
-        assert me is not None, "a node of a cluster has a name"
         self.state = State()
         self.inputs: deque[i.Input] = deque()
         self.stopping = ""
@@ -64,9 +62,7 @@ class Daemon:
         kind = Kind("ha", ping_seconds=PING_SECONDS, stuck_seconds=STUCK_SECONDS)
         self.crew: Crew[Helper] = Crew(kind, self.selector, place.layout.log / "helpers.err", self.hear, self.lose)
         self.desk = Desk(place.layout.ha_socket, self.selector, lambda: self.state, self.inputs.append)
-        self.witness = WitnessServer(
-            config.nodes[me].address, me, read_key(Path(config.ha.key_file)), self.standing, self.selector
-        )
+        self.witness = self.listen(config)
 
     # --- the loop
 
@@ -152,9 +148,8 @@ class Daemon:
     @do.register
     def _(self, effect: effects.Cycle) -> None:
         self.cycles += 1
-        apply(self.state, records.Asked(boottime(), len(effect.changes)))
-        settings = self.state.settings
-        self.crew.send("courier", translate.cycle_order(effect, settings.node, settings.lease_seconds, self.cycles))
+        apply(self.state, records.Asked(boottime(), effect.lease_seconds))
+        self.crew.send("courier", translate.cycle_order(effect, self.state.settings.node, self.cycles))
 
     @do.register
     def _(self, effect: effects.Tell) -> None:
@@ -173,9 +168,17 @@ class Daemon:
     # --- helpers
 
     def begin(self, helper: Helper) -> None:
-        """Start a helper and tell it what it needs."""
+        """Start a helper and tell it what it needs.  What was sent while there was none is lost."""
         self.crew.start(helper, boottime())
+        self.forget_errand(helper)
         self.instruct(helper)
+
+    def forget_errand(self, helper: Helper) -> None:
+        """No answer will come."""
+        if helper == "courier":
+            self.inputs.append(i.CourierLost(boottime()))
+        elif helper == "liaison":
+            self.told = False
 
     def instruct(self, helper: Helper) -> None:
         """Tell a helper whom to ask."""
@@ -199,10 +202,7 @@ class Daemon:
     def lose(self, helper: Helper, reason: str) -> None:
         """A helper ended."""
         self._log.error("helper.down", helper=helper, reason=reason)
-        if helper == "courier":
-            self.inputs.append(i.CourierLost(boottime()))
-        elif helper == "liaison":
-            self.told = False
+        self.forget_errand(helper)
 
     def standing(self) -> Standing:
         """What the other nodes are answered on the second path."""
@@ -237,12 +237,27 @@ class Daemon:
         except ConfigError as error:
             self._log.error("config.problem", reason=f"{error}; the old configuration stays")
             return
-        if config.ha.node is None:
-            self._log.error("config.problem", reason="ha.node is null: `systemctl disable --now ast3-ha` ends failover")
+        if config.ha.node != self.config.ha.node:
+            so = "a node keeps its name while ast3-ha runs, and everything stays as it is; restart ast3-ha"
+            self._log.error("config.problem", reason=f"ha.node is {config.ha.node}", so=so)
+            return
+        self.witness.close()
+        try:
+            self.witness = self.listen(config)
+        except (OSError, KeyFileError) as error:
+            self._log.error("config.problem", reason=f"{error}; the old configuration stays")
+            self.witness = self.listen(self.config)
             return
         self.configure(config)
         self.instruct("courier")
         self.instruct("prober")
+
+    def listen(self, config: Config) -> WitnessServer:
+        """Answer the other nodes.  OSError or KeyFileError where that cannot be."""
+        me = config.ha.node
+        assert me is not None, "a node of a cluster has a name"
+        address, key = config.nodes[me].address, read_key(Path(config.ha.key_file))
+        return WitnessServer(address, me, key, self.standing, self.selector)
 
     def configure(self, config: Config) -> None:
         """By this configuration from now on."""

@@ -11,7 +11,7 @@ from functools import singledispatch
 from ha import effects, judge, moves, orders, records
 from ha import inputs as i
 from ha.claims import claims, lent, working
-from ha.cluster import Order, Ownership, Presence
+from ha.cluster import Order, Ownership, Presence, later
 from ha.state import NEVER, State
 
 TROUBLE_SECONDS = 3.0  # etcd may be silent for so long before it is said: it chooses a leader
@@ -63,7 +63,7 @@ def _(given: i.Cycled, state: State) -> Iterator[Step]:
     if given.view:
         yield records.Viewed(given.now, given.view)
         yield from _tell_changes(state, given.view.telescopes)
-        known = state.telescopes | given.view.telescopes
+        known = later(state.telescopes, given.view.telescopes)
         if known != state.telescopes:
             yield effects.Save(known)
         left = {tel: order for tel, order in state.wishes.items() if not _stands(order, given.view.orders.get(tel))}
@@ -88,11 +88,11 @@ def _(given: i.DaemonTold, state: State) -> Iterator[Step]:
     daemon, before = given.daemon, state.daemon
     if daemon is None:
         return
-    due = working(state, given.now) & given.claimed - daemon.fenced
+    due = working(state, given.now) & given.claimed - daemon.fenced.keys()
     busy = any(daemon.waiting.get(telescope, 0) + daemon.running.get(telescope, 0) for telescope in due)
     if before is None or daemon.served > before.served or not busy:
         yield records.Progressed(given.now)
-    for telescope in daemon.fenced - (before.fenced if before else frozenset()):
+    for telescope in daemon.fenced.keys() - (before.fenced if before else {}).keys():
         so = "what it makes is refused by the products' store, for another has taken over since"
         yield effects.Log("ERROR", "ha.fenced", {"telescope": telescope, "so": so})
 
@@ -112,8 +112,10 @@ def act(state: State, now: float) -> list[effects.Effect]:
     doings: list[effects.Effect] = [effects.Tell(claims(state, now))]
     known = state.daemon is not None or now - state.began >= judge.DEAF_SECONDS
     if state.asked == NEVER and known:
-        presence = Presence(state.able, state.reason)
-        doings.append(effects.Cycle(state.lease, presence, tuple(moves.changes(state, now))))
+        presence = Presence(state.able, state.reason, frozenset(state.settings.telescopes))
+        seconds = state.settings.lease_seconds
+        lease = state.lease if state.lease_seconds == seconds else 0  # another one, when the configuration has changed
+        doings.append(effects.Cycle(lease, seconds, presence, tuple(moves.changes(state, now))))
     return doings
 
 
@@ -157,13 +159,14 @@ def _keep_lease(state: State, given: i.Cycled) -> Iterator[Step]:
         yield records.LeaseLost(lost)
         yield effects.Log("ERROR", "ha.lease.gone", {"so": "etcd says so, perhaps wrongly; another is asked for"})
     if given.renewed_at is not None:
-        yield records.Leased(given.lease, given.renewed_at + state.settings.lease_seconds)
+        seconds = state.asked_seconds if given.granted else state.lease_seconds
+        yield records.Leased(given.lease, given.renewed_at + seconds, seconds)
         if lost != NEVER:
-            seconds = round(given.now - lost, 3)
-            yield records.LeaseAgain(seconds)
-            yield effects.Log("INFO", "ha.lease.again", {"seconds": seconds})
+            gap = round(given.now - lost, 3)
+            yield records.LeaseAgain(gap)
+            yield effects.Log("INFO", "ha.lease.again", {"seconds": gap})
     elif given.gone:
-        yield records.Leased(0, NEVER)
+        yield records.Leased(0, NEVER, 0)
 
 
 def _tell_changes(state: State, telescopes: Mapping[str, Ownership]) -> Iterator[Step]:
@@ -171,7 +174,7 @@ def _tell_changes(state: State, telescopes: Mapping[str, Ownership]) -> Iterator
     for telescope, ownership in telescopes.items():
         before = state.telescopes.get(telescope)
         fields = {"telescope": telescope, "token": ownership.token, "epoch": ownership.epoch, "why": ownership.why}
-        if before is None or before.holder == ownership.holder or telescope not in state.settings.telescopes:
+        if before is None or before.holder == ownership.holder or before.rank > ownership.rank:
             continue
         if ownership.holder == me and ownership.owner == me and ownership.epoch == before.epoch:
             yield effects.Log("INFO", "ha.returned", {**fields, "from": before.holder})

@@ -20,9 +20,10 @@ class Txn:
 
 @dataclass(frozen=True)
 class Cycle:
-    """Send the courier to etcd: renew the lease, say how this node is, make the changes, read everything."""
+    """Send the courier to etcd: renew the lease (0: get one), say how this node is, make the changes, read everything."""
 
     lease: int
+    lease_seconds: int
     presence: Presence
     changes: tuple[Txn, ...]
 

@@ -26,7 +26,7 @@ def status(state: State, now: float) -> dict[str, Any]:
 
 def _node(state: State, node: str, now: float) -> dict[str, Any]:
     me = node == state.settings.node
-    presence = state.view.presences.get(node) if state.view else None
+    presence = state.view.presences.get(node) if state.view and judge.is_fresh(state, now) else None
     standing = state.standings.get(node)
     own = "able" if state.able else "unable"
     reason = state.reason if me else presence.reason if presence else standing.reason if standing else ""
@@ -40,7 +40,8 @@ def _node(state: State, node: str, now: float) -> dict[str, Any]:
 
 def _telescope(state: State, telescope: str, now: float) -> dict[str, Any]:
     home = state.settings.telescopes[telescope]
-    known = state.telescopes.get(telescope) or Ownership(home.node, 0, home.node, 0)
+    known = state.ownership(telescope)
+    order = state.view.orders.get(telescope) if state.view else None
     others = [node for node in line(known.owner, state.settings.policy) if node != known.holder]
     return {
         "owner": known.owner,
@@ -54,6 +55,7 @@ def _telescope(state: State, telescope: str, now: float) -> dict[str, Any]:
         "works_here": telescope in working(state, now),
         "provisional": telescope in state.lent,
         "releasing_to": state.releasing.get(telescope),
+        "ordered_to": order.to if order else None,
         "backup": next((node for node in others if judge.seen(state, node, now) == "able"), None),
         "returns_in_seconds": _returns_in(state, known, now),
     }
@@ -71,9 +73,9 @@ def _problems(state: State, now: float) -> Iterator[str]:
     if not state.able:
         yield f"this node cannot work: {state.reason}"
     if state.trouble:
-        yield f"etcd: {state.trouble}"
+        yield state.trouble
     if not judge.has_quorum(state, now):
-        yield "etcd has no quorum, or cannot be reached: own work goes on, nothing is moved"
+        yield "etcd has no quorum, or cannot be reached: own work goes on, no telescope is handed over"
     for node in state.settings.policy.nodes:
         standing = state.standings.get(node)
         if node != state.settings.node and judge.answers(state, node, now) == "silent":

@@ -3,6 +3,7 @@
 from functools import singledispatch
 
 from ha import records as r
+from ha.cluster import later
 from ha.state import NEVER, State
 
 
@@ -50,13 +51,13 @@ def _(record: r.Viewed, state: State) -> None:
         known = before.get(telescope)
         if known is None or known.holder != ownership.holder:
             state.held_since[telescope] = now
-    state.telescopes |= view.telescopes
+    state.telescopes = later(state.telescopes, view.telescopes)
     state.view = view
 
 
 @_apply.register
 def _(record: r.Leased, state: State) -> None:
-    state.lease, state.lease_until = record.lease, record.until
+    state.lease, state.lease_until, state.lease_seconds = record.lease, record.until, record.seconds
     if record.lease:
         state.lease_lost = NEVER
 
@@ -81,12 +82,12 @@ def _(record: r.StoreTrouble, state: State) -> None:
 
 @_apply.register
 def _(record: r.Asked, state: State) -> None:
-    state.asked, state.changing = record.now, record.changes
+    state.asked, state.asked_seconds = record.now, record.lease_seconds
 
 
 @_apply.register
 def _(_record: r.Returned, state: State) -> None:
-    state.asked, state.changing = NEVER, 0
+    state.asked = NEVER
 
 
 @_apply.register

@@ -6,7 +6,7 @@ lease is gone *and* it does not answer `able` on the second path; or when it say
 
 from typing import Literal
 
-from ha.cluster import Ownership
+from ha.cluster import Ownership, Presence
 from ha.plan import Membership
 from ha.state import NEVER, UNKNOWN, State
 
@@ -43,7 +43,7 @@ def seen(state: State, node: str, now: float) -> Seen:
     """A node, by both ways.  unsure: etcd does not have it, and it is too early to say, or it answers all the same."""
     if node == state.settings.node:
         return "able" if state.able else "unable"
-    presence = state.view.presences.get(node) if state.view else None
+    presence = _presence(state, node)
     if presence:
         return "able" if presence.able else "unable"
     since = state.gone_since.get(node, state.began)
@@ -56,10 +56,17 @@ def seen(state: State, node: str, now: float) -> Seen:
 def serves(state: State, telescope: str, ownership: Ownership, now: float) -> bool:
     """Whether a telescope's holder may be at work for it.  Without a lease one works for its own, and says what else."""
     holder = ownership.holder
+    presence = _presence(state, holder)
+    if presence and holder != state.settings.node:
+        return presence.can(telescope)
     how = seen(state, holder, now)
     if how != "unsure" or holder == ownership.owner or answers(state, holder, now) != "able":
         return how in ("able", "unsure")
     return state.probed < state.gone_since.get(holder, state.began) + GRACE_SECONDS or _works(state, holder, telescope)
+
+
+def _presence(state: State, node: str) -> Presence | None:
+    return state.view.presences.get(node) if state.view else None
 
 
 def _works(state: State, node: str, telescope: str) -> bool:
@@ -72,7 +79,7 @@ def membership(state: State, telescope: str, ownership: Ownership, now: float) -
 
     A node that etcd has not, for long, cannot be given another's telescope, whatever it answers.
     """
-    able = {node for node in state.settings.policy.nodes if _may_take(state, node, now)}
+    able = {node for node in state.settings.policy.nodes if _may_take(state, node, telescope, now)}
     if serves(state, telescope, ownership, now):
         able.add(ownership.holder)
     else:
@@ -80,7 +87,10 @@ def membership(state: State, telescope: str, ownership: Ownership, now: float) -
     return Membership(frozenset(able))
 
 
-def _may_take(state: State, node: str, now: float) -> bool:
+def _may_take(state: State, node: str, telescope: str, now: float) -> bool:
+    presence = _presence(state, node)
+    if presence and node != state.settings.node:
+        return presence.can(telescope)
     how = seen(state, node, now)
     if how == "unsure":
         return state.probed < state.gone_since.get(node, state.began) + GRACE_SECONDS

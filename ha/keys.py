@@ -10,6 +10,7 @@ from typing import Any
 
 from ha.cluster import Order, Ownership, Presence, View
 
+MOST = 1 << 53  # of an epoch or a token: exact in whatever reads JSON
 Entries = Mapping[str, tuple[str, int]]  # key -> (value, revision)
 
 
@@ -30,7 +31,8 @@ def order_key(telescope: str) -> str:
 
 def write_presence(presence: Presence) -> str:
     """The value under `presence_key`."""
-    return json.dumps({"able": presence.able, "reason": presence.reason})
+    about = {"able": presence.able, "reason": presence.reason, "telescopes": sorted(presence.telescopes)}
+    return json.dumps(about)
 
 
 def write_ownership(ownership: Ownership) -> str:
@@ -54,7 +56,7 @@ def write_order(order: Order) -> str:
 
 def read_view(at: float, entries: Entries) -> View:
     """All of it."""
-    view = View(at, {}, {}, {})
+    view = View(at, {}, {}, {}, {})
     for key, (value, revision) in entries.items():
         kind, _, name = key.partition("/")
         match _read(kind, value, revision):
@@ -64,6 +66,8 @@ def read_view(at: float, entries: Entries) -> View:
                 view.presences[name] = presence
             case Order() as order:
                 view.orders[name] = order
+            case None if kind == "tel":
+                view.unreadable[name] = revision
     return view
 
 
@@ -71,6 +75,8 @@ def read_ownership(said: Mapping[str, Any], token: int) -> Ownership | None:
     """None for what is none."""
     owner, holder, epoch, flaps = (said.get(name) for name in ("owner", "holder", "epoch", "flaps"))
     if not (isinstance(owner, str) and isinstance(holder, str) and type(epoch) is int and type(flaps) is int):
+        return None
+    if not (0 <= epoch <= MOST and 0 <= token <= MOST):
         return None
     return Ownership(owner, epoch, holder, token, str(said.get("why", "")), max(flaps, 0), said.get("pinned") is True)
 
@@ -86,7 +92,9 @@ def _read(kind: str, value: str, revision: int) -> Ownership | Presence | Order 
     if kind == "tel":
         return read_ownership(said, revision)
     if kind == "node" and type(said.get("able")) is bool:
-        return Presence(said["able"], str(said.get("reason", "")))
+        names = said.get("telescopes")
+        known = frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list) else frozenset()
+        return Presence(said["able"], str(said.get("reason", "")), known)
     if kind == "order" and isinstance(said.get("to"), str):
         return Order(said["to"], said.get("permanent") is True, said.get("pinned") is True, revision)
     return None

@@ -22,19 +22,25 @@ def changes(state: State, now: float) -> list[Txn]:
     if not judge.is_fresh(state, now) or now >= state.lease_until:
         return []
     found = [*_wishes(state)]
-    for telescope, home in state.settings.telescopes.items():
+    for telescope in state.settings.telescopes:
         assert state.view is not None
         ownership = state.view.telescopes.get(telescope)
-        change = _register(state, telescope, home.node) if ownership is None else _change(state, telescope, ownership, now)
+        known = state.ownership(telescope)
+        if ownership is None:
+            change: Txn | None = _write_anew(telescope, known, state.view.unreadable.get(telescope, 0))
+        elif known.rank > ownership.rank:
+            change = _write_anew(telescope, replace(known, epoch=max(known.epoch, ownership.epoch)), ownership.token)
+        else:
+            change = _change(state, telescope, ownership, now)
         if change:
             found.append(change)
     return found
 
 
 def releases(state: State, now: float) -> dict[str, str]:
-    """The telescopes that this node holds and that are to go elsewhere, and where.  While etcd is silent none is new."""
+    """The telescopes that this node holds and that are to go elsewhere, and where.  While etcd is silent they stay."""
     if not judge.is_fresh(state, now):
-        return dict(state.releasing)
+        return {}
     view, me = state.view, state.settings.node
     assert view is not None
     found = {}
@@ -43,7 +49,8 @@ def releases(state: State, now: float) -> dict[str, str]:
         if ownership is None or ownership.holder != me:
             continue
         order = view.orders.get(telescope)
-        to = order.to if order else _return_to(state, telescope, ownership, now)
+        ordered = order is not None and judge.seen(state, order.to, now) == "able"
+        to = order.to if order and ordered else _return_to(state, telescope, ownership, now)
         if to not in ("", me) and judge.seen(state, to, now) == "able":
             found[telescope] = to
     return found
@@ -62,17 +69,21 @@ def _wishes(state: State) -> Iterator[Txn]:
         yield Txn({order_key(telescope): there.revision if there else 0}, {order_key(telescope): write_order(order)})
 
 
-def _register(state: State, telescope: str, home: str) -> Txn:
-    """It is new in etcd; or etcd has forgotten it, and what this node remembers is the beginning of another epoch."""
-    known = state.telescopes.get(telescope) or Ownership(home, 0, home, 0)
-    ownership = replace(known, epoch=known.epoch + 1, why="registered" if known.epoch == 0 else "etcd had forgotten it")
-    return Txn({telescope_key(telescope): 0}, {telescope_key(telescope): write_ownership(ownership)})
+def _write_anew(telescope: str, known: Ownership, revision: int) -> Txn:
+    """It is new in etcd; or etcd has forgotten what this node remembers, and that is the beginning of another epoch."""
+    why = "registered" if known.epoch == 0 else "etcd had forgotten it"
+    ownership = replace(known, epoch=known.epoch + 1, why=why)
+    return Txn({telescope_key(telescope): revision}, {telescope_key(telescope): write_ownership(ownership)})
 
 
 def _change(state: State, telescope: str, ownership: Ownership, now: float) -> Txn | None:
     assert state.view is not None
     me, order = state.settings.node, state.view.orders.get(telescope)
     if ownership.holder == me:
+        if (
+            state.daemon and state.daemon.fenced.get(telescope) == ownership.rank
+        ):  # the products' store knows better than etcd
+            return _write_anew(telescope, ownership, ownership.token)
         if telescope in state.releasing:
             return _hand_over(state, telescope, ownership, order) if _at_rest(state, telescope) else None
         return _carry_out(telescope, ownership, order) if order and order.to == me else None

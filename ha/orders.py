@@ -40,7 +40,8 @@ def hand_back(state: State, given: i.Handback) -> Iterator[Step]:
     orders = {}
     for telescope, home in state.settings.telescopes.items():
         known = state.telescopes.get(telescope)
-        if known and given.node in (known.owner, home.node) and (known.owner, known.holder) != (given.node, given.node):
+        elsewhere = known and (known.owner, known.holder) != (given.node, given.node)
+        if known and given.node in (known.owner, home.node) and (elsewhere or _is_ordered(state, telescope, given.node)):
             orders[telescope] = Order(given.node, known.owner != given.node, pinned=False, revision=0)
     yield from _wish(state, given, orders)
 
@@ -65,7 +66,14 @@ def _is_meant(state: State, telescope: str, what: str) -> bool:
 
 def _differs(state: State, telescope: str, to: str, permanent: bool) -> bool:
     known = state.telescopes.get(telescope)
-    return known is None or known.holder != to or (permanent and known.owner != to)
+    there = known and known.holder == to and (known.owner == to or not permanent)
+    return not there or _is_ordered(state, telescope, to)
+
+
+def _is_ordered(state: State, telescope: str, to: str) -> bool:
+    """Whether an order that has yet to be carried out says otherwise."""
+    order = state.view.orders.get(telescope) if state.view else None
+    return order is not None and order.to != to
 
 
 def _arrays(state: State) -> set[str]:

@@ -24,7 +24,7 @@ class Began:
 
 @dataclass(frozen=True)
 class Remembered:
-    """Who owns and holds what, as it was last known; -1 as token: it was never seen in etcd."""
+    """Who owns and holds what, as it was last known."""
 
     telescopes: dict[str, Ownership]
 
@@ -39,10 +39,11 @@ class Viewed:
 
 @dataclass(frozen=True)
 class Leased:
-    """The node's lease, and until when etcd keeps it at least; `lease` 0: there is none."""
+    """The node's lease, which lasts so many seconds, and until when etcd keeps it at least; `lease` 0: there is none."""
 
     lease: int
     until: float
+    seconds: int
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ class StoreTrouble:
 
 @dataclass(frozen=True)
 class Asked:
-    """The courier was sent to etcd, with or without changes; until it is back it is not sent again."""
+    """The courier was sent to etcd, to ask for a lease of so many seconds; until it is back it is not sent again."""
 
     now: float
-    changes: int
+    lease_seconds: int
 
 
 @dataclass(frozen=True)

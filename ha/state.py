@@ -22,6 +22,7 @@ class State:
     held_since: dict[str, float] = field(default_factory=dict)  # telescopes: when their holder was seen to change
     lease: int = 0
     lease_until: float = NEVER
+    lease_seconds: int = 0  # as it was granted
     lease_lost: float = NEVER  # since when there is none although there was
     regrants: int = 0
     last_gap: float = 0.0
@@ -29,7 +30,7 @@ class State:
     trouble_since: float = NEVER
     trouble_told: bool = False
     asked: float = NEVER  # when the courier was sent; NEVER: it is here
-    changing: int = 0  # how many changes it took along
+    asked_seconds: int = 0  # of the lease that it asks for
     standings: dict[str, Standing] = field(default_factory=dict)
     probed: float = NEVER  # the last round on the second path
     daemon: Daemon | None = None  # ast3d's last answer
@@ -43,3 +44,8 @@ class State:
     releasing: dict[str, str] = field(default_factory=dict)  # telescope -> to whom
     wishes: dict[str, Order] = field(default_factory=dict)  # of operators, that etcd has yet to be told
     lent: frozenset[str] = frozenset()
+
+    def ownership(self, telescope: str) -> Ownership:
+        """As last known; where it never was, as the configuration has it."""
+        home = self.settings.telescopes[telescope].node
+        return self.telescopes.get(telescope) or Ownership(home, 0, home, 0)

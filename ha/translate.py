@@ -49,11 +49,13 @@ def probe_order(config: Config, period: float) -> Message:
     return {"ask": about | {"period": period}}
 
 
-def cycle_order(effect: effects.Cycle, node: str, seconds: int, number: int) -> Message:
+def cycle_order(effect: effects.Cycle, node: str, number: int) -> Message:
     """What the courier is to do."""
     changes = [{"expect": dict(txn.expect), "put": dict(txn.put), "delete": list(txn.delete)} for txn in effect.changes]
     presence = [presence_key(node), write_presence(effect.presence)]
-    return {"cycle": {"n": number, "lease": effect.lease, "seconds": seconds, "presence": presence, "txns": changes}}
+    return {
+        "cycle": {"n": number, "lease": effect.lease, "seconds": effect.lease_seconds, "presence": presence, "txns": changes}
+    }
 
 
 def cycled(said: Mapping[str, Any], now: float) -> i.Cycled:
@@ -87,7 +89,7 @@ def daemon_told(said: Mapping[str, Any], now: float) -> i.DaemonTold:
     if answer is not None:
         daemon = Daemon(
             answer["served"], answer["ill"], answer["broken"], dict(answer["running"]), dict(answer["waiting"]),
-            frozenset(answer["fenced"]),
+            {telescope: (epoch, token) for telescope, (epoch, token) in answer["fenced"].items()},
         )  # fmt: skip
     return i.DaemonTold(now, frozenset(said["claimed"]), daemon, said["problem"])
 

@@ -84,7 +84,9 @@ class Ha(Group):
     able_seconds: Annotated[
         float,
         Setting(
-            Number(5, 3600), "a node whose work fails and that has finished no frame for so long is not able", "seconds"
+            Number(5, 3600),
+            "a node with frames to work on that has finished none for so long, for they fail or none is begun, is not able",
+            "seconds",
         ),
     ] = 40.0
     handback_after_seconds: Annotated[

@@ -50,7 +50,7 @@ class Ast3d:
         for work in self.work:
             running[work.telescope] = running.get(work.telescope, 0) + 1
         waiting = {telescope: len(self.sky.pool.get(telescope, ())) for telescope in given}
-        return Daemon(self.served, self.failed, "", running, waiting, frozenset(self.fenced))
+        return Daemon(self.served, self.failed, "", running, waiting, dict(self.fenced))
 
     def may_work(self, telescope: str, now: float) -> Claim | None:
         """The claim that is in force."""
@@ -146,9 +146,9 @@ class Node:
             if isinstance(effect, effects.Tell):
                 self._tell(effect, mine)
             elif isinstance(effect, effects.Cycle):
-                apply(self.state, records.Asked(mine, len(effect.changes)))
+                apply(self.state, records.Asked(mine, effect.lease_seconds))
                 self.cycles += 1
-                orders.append(translate.cycle_order(effect, self.name, self.settings.lease_seconds, self.cycles))
+                orders.append(translate.cycle_order(effect, self.name, self.cycles))
         return [order["cycle"] for order in orders]
 
     def _tell(self, effect: effects.Tell, mine: float) -> None:

@@ -240,6 +240,11 @@ class Daemon:
         if config.ha.node is None:
             self._log.error("config.problem", reason="ha.node is null: `systemctl disable --now ast3-ha` ends failover")
             return
+        if config.ha.node != self.config.ha.node:
+            self._log.error(
+                "config.problem", reason=f"ha.node is {config.ha.node} now: another name needs a restart of ast3-ha"
+            )
+            return
         self.configure(config)
         self.instruct("courier")
         self.instruct("prober")

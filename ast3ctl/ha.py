@@ -103,6 +103,8 @@ def _next(tel: dict[str, Any]) -> str:
     """What becomes of a telescope that is not where it belongs, or is about to move."""
     if tel["releasing_to"]:
         return f"goes to {tel['releasing_to']} when its frames have ended"
+    if tel["ordered_to"] not in (None, tel["holder"]):
+        return f"ordered to {tel['ordered_to']}, which is not able"
     if tel["provisional"]:
         return "worked for here without etcd's word"
     if tel["pinned"]:

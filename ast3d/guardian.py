@@ -34,6 +34,12 @@ class Call:
     root: str | None
     config: str | None
 
+    def __post_init__(self) -> None:
+        """Before a daemon leaves the folder that it was called in."""
+        for name in ("root", "config"):
+            path = getattr(self, name)
+            object.__setattr__(self, name, path and str(Path(path).absolute()))
+
     def again(self) -> list[str]:
         """How to start it again, from anywhere."""
         return [sys.executable, "-P", "-m", "ast3d", *self._where(), "--foreground", "--again"]
@@ -44,7 +50,7 @@ class Call:
 
     def _where(self) -> list[str]:
         given = (("--root", self.root), ("--config", self.config))
-        return [word for name, path in given if path is not None for word in (name, str(Path(path).absolute()))]
+        return [word for name, path in given if path is not None for word in (name, path)]
 
 
 class Guardian:

@@ -248,6 +248,11 @@ class Daemon:
             self._log.error("config.problem", reason=f"{error}; the old configuration stays")
             self.witness = self.listen(self.config)
             return
+        if config.ha.node != self.config.ha.node:
+            self._log.error(
+                "config.problem", reason=f"ha.node is {config.ha.node} now: another name needs a restart of ast3-ha"
+            )
+            return
         self.configure(config)
         self.instruct("courier")
         self.instruct("prober")

@@ -76,13 +76,16 @@ def _write_anew(telescope: str, known: Ownership, revision: int) -> Txn:
     return Txn({telescope_key(telescope): revision}, {telescope_key(telescope): write_ownership(ownership)})
 
 
+def _is_fenced(state: State, telescope: str, ownership: Ownership) -> bool:
+    """Whether the products' store knows of a later claim than etcd does, which must have forgotten it."""
+    return state.daemon is not None and state.daemon.fenced.get(telescope) == ownership.rank
+
+
 def _change(state: State, telescope: str, ownership: Ownership, now: float) -> Txn | None:
     assert state.view is not None
     me, order = state.settings.node, state.view.orders.get(telescope)
     if ownership.holder == me:
-        if (
-            state.daemon and state.daemon.fenced.get(telescope) == ownership.rank
-        ):  # the products' store knows better than etcd
+        if _is_fenced(state, telescope, ownership):
             return _write_anew(telescope, ownership, ownership.token)
         if telescope in state.releasing:
             return _hand_over(state, telescope, ownership, order) if _at_rest(state, telescope) else None

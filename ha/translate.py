@@ -53,9 +53,8 @@ def cycle_order(effect: effects.Cycle, node: str, number: int) -> Message:
     """What the courier is to do."""
     changes = [{"expect": dict(txn.expect), "put": dict(txn.put), "delete": list(txn.delete)} for txn in effect.changes]
     presence = [presence_key(node), write_presence(effect.presence)]
-    return {
-        "cycle": {"n": number, "lease": effect.lease, "seconds": effect.lease_seconds, "presence": presence, "txns": changes}
-    }
+    lease = {"lease": effect.lease, "seconds": effect.lease_seconds}
+    return {"cycle": {"n": number, **lease, "presence": presence, "txns": changes}}
 
 
 def cycled(said: Mapping[str, Any], now: float) -> i.Cycled:

@@ -197,6 +197,7 @@ def test_sighup_registers_a_new_telescope_and_a_broken_file_changes_nothing(node
         good.replace("mode", "mood").replace("quorum_seconds: 3", "quorum_secs: 3"),
         good[:60],
         good.replace("node: a, etcd", "etcd"),
+        good.replace("node: a, etcd", "node: b, etcd"),
     ):
         (node.root / "etc" / "ast3d.yaml").write_text(broken)
         complained = len(node.errors())

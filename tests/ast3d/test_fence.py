@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ast3d import fence, ledger, runner, work
@@ -101,6 +101,7 @@ def test_a_store_that_does_not_say_lets_nobody_by(tmp_path):
 ranks = st.tuples(st.integers(0, 3), st.integers(0, 9))
 
 
+@settings(deadline=None)  # it writes to a disk
 @given(st.lists(st.tuples(ranks, st.booleans(), st.sampled_from("abc")), min_size=1, max_size=12))
 def test_in_any_order_it_never_falls_and_lets_by_what_it_should(tmp_path_factory, claims):
     products = tmp_path_factory.mktemp("products")

@@ -81,6 +81,16 @@ class Cluster:
         assert run
         return run.began - since
 
+    def taken(self, telescope: str, seconds: float = PATIENCE_SECONDS) -> float:
+        """-> after how many seconds from now a node says that it took it over: for work that takes its time."""
+        marks = {name: len(node.log("ast3-ha")) for name, node in self.nodes.items()}
+
+        def is_taken() -> bool:
+            new = [line for name, node in self.nodes.items() for line in node.events("ha.took", marks[name])]
+            return any(line.fields["telescope"] == telescope for line in new)
+
+        return self.wait(is_taken, f"{telescope} taken over", seconds)
+
     def worked(self, telescope: str, node: str, since: float, seconds: float = PATIENCE_SECONDS) -> float:
         """-> how many seconds after `since` a frame of it began at that node."""
 
@@ -126,7 +136,7 @@ class Cluster:
         others = [r.began for r in self.runs().runs if r.telescope == telescope and r.node != owner and r.began > since]
         return max(others, default=since) - since
 
-    def settle(self, since: float = 0.0, seconds: float = PATIENCE_SECONDS) -> Books:
+    def settle(self, since: float = 0.0, seconds: float = 2 * PATIENCE_SECONDS) -> Books:
         """No more frames; the books of those since an instant, when all have left the pools.  Frames that stay are lost."""
         self.camera.stop()
         pools = [self.shared / "incoming" / name for name in self.plan.telescopes]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from bench.table import Row
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import PATIENCE_SECONDS, Cluster
 from tests.cluster.paper import Plan
 from tests.cluster.stage import LATER_SECONDS, Stage, Take, Timed, kept_promises, moves, own_gaps
 
@@ -21,14 +21,14 @@ def unable(stage: Stage, figure: str, plan: Plan, begin: Act, end: Act) -> list[
     with stage.cluster(plan) as (one, since):
         at = time.monotonic()
         begin(one)
-        lost = one.moved("t1", at, "a", goal + 60.0)
+        lost = one.moved("t1", at, "a", goal + 60.0) if plan.work is not None else one.taken("t1", goal + 60.0)
         stage.say(f"{figure}: its telescope is worked for elsewhere after {lost:.1f} s")
         time.sleep(stage.size.hold / 2)
         gaps = own_gaps(one, one.runs(), at, time.monotonic())
         unhurt = max(gap for name, gap in gaps.items() if name != "t1")
         able = time.monotonic()
         end(one)
-        back = one.came_home("t1", able, BACK_SECONDS + 60.0)
+        back = one.came_home("t1", able, 2 * PATIENCE_SECONDS)
         stage.say(f"{figure}: it has its telescope back after {back:.1f} s")
         able_seconds = f"able_seconds {stage.size.able:g}; seed {stage.seed}"
         return [

@@ -11,7 +11,8 @@ from ast3ctl.ha import _plan_lines, _status_lines
 NODE = {"state": "able", "lease": True, "witness": "able", "reason": ""}
 TELESCOPE = {
     "owner": "A", "holder": "A", "token": 4711, "epoch": 1, "array": "north", "flaps": 0, "pinned": False, "why": "",
-    "works_here": True, "provisional": False, "releasing_to": None, "backup": "B", "returns_in_seconds": None,
+    "works_here": True, "provisional": False, "releasing_to": None, "ordered_to": None, "backup": "B",
+    "returns_in_seconds": None,
 }  # fmt: skip
 STATUS = {
     "node": "A", "mode": "cyclic", "quorum": True, "nodes": {"A": NODE, "B": NODE, "C": NODE},
@@ -42,6 +43,7 @@ def test_a_calm_cluster():
     ("changes", "words"),
     [
         ({"releasing_to": "B"}, "goes to B when its frames have ended"),
+        ({"ordered_to": "C"}, "ordered to C, which is not able"),
         ({"provisional": True}, "worked for here without etcd's word"),
         ({"holder": "B", "pinned": True}, "stays until `ast3ctl ha handback A`"),
         ({"holder": "B", "returns_in_seconds": 90.0}, "back to A in 1 min 30 s if it is well"),

@@ -158,6 +158,7 @@ def test_it_takes_its_telescope_and_tells_all_that_was_promised(node, etcd):
     assert sum("does not answer on the second path" in problem for problem in status["problems"]) == 2
     kept = json.loads(etcd.ctl("get", "/ast3/tel/ast3-1", "--print-value-only"))
     assert (kept["owner"], kept["holder"], kept["epoch"], kept["flaps"]) == ("a", "a", 1, 0)
+    node.wait(lambda: node.status()["telescopes"]["ast3-1"]["token"] == about["token"], "ast3d has been told")
     node.works()
     (manifest,) = [json.loads(path.read_text()) for path in node.published()]
     assert (manifest["node"], manifest["claim"]) == ("a", {"epoch": 1, "token": about["token"], "own": True})
@@ -356,15 +357,16 @@ def test_what_operators_ask(node):
     asked(0, "nothing is to move", "handover", "north", "--to", "a")
     before = node.telescope()
     asked(0, "ast3-1 -> b, as soon as b is able", "handover", "north", "--to", "b")
+    node.wait(lambda: node.telescope()["ordered_to"] == "b", "etcd has the order")
     time.sleep(3.0)
-    assert node.telescope() == before, "b is not there"
+    assert node.telescope() == before | {"ordered_to": "b"}, "b is not there"
     node.works()
     assert node.errors() == []
 
 
 def test_a_handover_and_its_end(node, etcd):
     """The other node is a key in etcd, and does nothing."""
-    etcd.ctl("put", "/ast3/node/b", json.dumps({"able": True, "reason": ""}))
+    etcd.ctl("put", "/ast3/node/b", json.dumps({"able": True, "reason": "", "telescopes": ["ast3-1"]}))
     node.wait(lambda: node.cluster()["nodes"]["b"]["state"] == "able", "seen")
     answer = node.ha("handover", "ast3-1", "--to", "b")
     assert answer.stdout == "ast3-1 -> b, when the frames at work have ended\n"

@@ -404,3 +404,95 @@ def test_trouble_with_etcd_is_one_line_and_its_end_another():
     world.blocked_until = world.now + 1.5  # it chooses a leader
     run(world, 10.0)
     assert len(logged(world, "ha.etcd.lost")) == 3
+
+
+class TestEtcdIsRestored:
+    def test_from_an_older_copy_it_is_told_what_was_known_and_every_claim_is_accepted(self):
+        world = cluster()
+        copy, revision = dict(world.store.entries), world.store.revision
+        order(world, "A", lambda now: i.Handover(now, 1, "a0", "C", permanent=False))
+        until(world, lambda: working(world)["a0"] == "C", 15.0)
+        before = view(world).telescopes["a0"]
+        run(world, 5.0)
+        world.store.entries, world.store.revision = copy, revision
+        world.store.leases.clear()
+        run(world, 10.0)
+        after = view(world).telescopes["a0"]
+        assert after.rank > before.rank
+        assert (after.holder, working(world)["a0"]) == ("C", "C")
+        accepted = len(world.sky.accepted)
+        run(world, 20.0)
+        assert len(world.sky.accepted) > accepted + 10
+
+    def test_emptied_and_told_first_by_one_that_knows_nothing_the_fence_is_caught_up_with(self):
+        world = cluster()
+        world.sky.fence["a0"] = (4, 99)  # of days that nobody remembers
+        for node in world.nodes.values():
+            node.disk.clear()
+        world.store.entries.clear()
+        world.store.leases.clear()
+        for node in world.nodes.values():
+            node.cut()
+            node.restart(world.now)
+        until(world, lambda: view(world).telescopes.get("a0") and view(world).telescopes["a0"].epoch >= 4, 40.0)
+        accepted = {frame for telescope, frame in world.sky.accepted if telescope == "a0"}
+        run(world, 20.0)
+        assert {frame for telescope, frame in world.sky.accepted if telescope == "a0"} > accepted
+        assert working(world)["a0"] == "A"
+
+
+def test_a_handover_under_way_is_given_up_when_etcd_goes():
+    world = cluster()
+    for node in world.nodes.values():
+        node.ast3d.sky = world.sky
+    long_work = world.nodes["A"].ast3d
+    order(world, "A", lambda now: i.Handover(now, 1, "A", "B", permanent=False))
+    run(world, 2.5)
+    if working(world)["a0"] == "":
+        assert long_work
+    world.blocked_until = world.now + 60.0
+    run(world, 20.0)
+    assert working(world)["a0"]
+
+
+def test_a_telescope_that_its_holder_has_not_configured_goes_to_one_that_has():
+    from dataclasses import replace
+
+    world = cluster()
+    order(world, "A", lambda now: i.Handover(now, 1, "a0", "B", permanent=False))
+    until(world, lambda: working(world)["a0"] == "B", 15.0)
+    backup = world.nodes["B"]
+    known = {name: home for name, home in backup.settings.telescopes.items() if name != "a0"}
+    backup.settings = replace(backup.settings, telescopes=known)
+    backup.hear(i.ConfigurationRead(world.now + backup.offset, backup.settings))
+    until(world, lambda: working(world)["a0"] == "A", 15.0)
+
+
+def test_a_longer_lease_is_asked_for_and_not_believed_of_the_old_one():
+    from dataclasses import replace
+
+    world = cluster()
+    node = world.nodes["A"]
+    old = node.state.lease
+    node.settings = replace(node.settings, lease_seconds=30)
+    node.hear(i.ConfigurationRead(world.now + node.offset, node.settings))
+    assert node.state.lease_until - (world.now + node.offset) <= 6.0
+    run(world, 3.0)
+    assert node.state.lease != old
+    seconds, _ = world.store.leases[node.state.lease]
+    assert seconds == 30
+
+
+def test_an_order_that_cannot_be_carried_out_is_withdrawn_by_another():
+    world = cluster()
+    world.nodes["C"].cut()
+    until(world, lambda: working(world)["c0"] == "A", 20.0)
+    order(world, "A", lambda now: i.Handover(now, 1, "b0", "C", permanent=False))
+    run(world, 5.0)
+    assert view(world).orders["b0"].to == "C"
+    assert working(world)["b0"] == "B"
+    order(world, "B", lambda now: i.Handback(now, 2, "B"))
+    until(world, lambda: "b0" not in view(world).orders, 10.0)
+    world.nodes["C"].restart(world.now)
+    run(world, 20.0)
+    assert working(world)["b0"] == "B"

@@ -14,7 +14,7 @@ from ast3d.common.layout import Place, locate
 from ast3d.common.log import adopt_libraries, open_log
 from ast3d.common.run import make_run
 from ha.daemon import Daemon
-from ha.witness import KeyFileError
+from ha.witness import KeyFileError, read_key
 from ha.witness_server import AddressError
 from protectd.lock import AlreadyRunningError, Lock
 
@@ -52,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if config.ha.node is None:
         why = complaints[0] if complaints else f"ha.node is null in {place.config_file}"
         print(f"ast3-ha: {why}; a node of a cluster needs `ha.node` and `nodes`, see conf/cyclic.yaml", file=sys.stderr)
+        return 2
+    try:
+        read_key(Path(config.ha.key_file))
+    except KeyFileError as error:
+        print(f"ast3-ha: {error}", file=sys.stderr)
         return 2
     loaded = config, complaints
     if options.foreground:

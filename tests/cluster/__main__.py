@@ -16,6 +16,7 @@ from bench.table import Row, show
 from tests.cluster.cluster import ClusterError, has_ha
 from tests.cluster.network import NoNetworkError
 from tests.cluster.rows import ALL
+from tests.cluster.rows_simulated import simulation
 from tests.cluster.stage import LONG, SHORT, Stage, Take
 
 
@@ -35,7 +36,7 @@ def main() -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     word = options.row or ("ten_telescopes" if options.picture else "")
-    wanted = [take for take in ALL if word in take.__name__]
+    wanted = [take for take in (*ALL, simulation) if word in take.__name__]
     stage = Stage(
         folder, SHORT if options.short else LONG, options.seed, lambda line: print(line, file=sys.stderr, flush=True)
     )

@@ -29,6 +29,7 @@ def unanswered(order: Order, problem: str = "") -> Answer:
     return {
         "n": order["n"], "lease": order["lease"], "granted": False, "gone": False, "renewed_at": None, "read_at": None,
         "entries": None, "done": [None] * len(order["txns"]), "problem": problem, "member": "",
+        "namesake": False,
     }  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def cycle(store: Store, order: Order, clock: Callable[[], float]) -> Answer:
     """Renew or grant -> presence where it is not as ordered -> the txns -> read all.  Never raises a `StoreError`.
 
     Times are taken before what they date was sent.  A txn of which no answer came is unknown, and those after it are not
-    sent; the reading is tried all the same, for it may tell.
+    sent; the reading is tried all the same, for it may tell.  namesake: somebody else has put this node's presence since.
     """
     answer = unanswered(order)
     try:
@@ -45,6 +46,8 @@ def cycle(store: Store, order: Order, clock: Callable[[], float]) -> Answer:
         except StoreFullError as error:  # there is no lease to put anything with, but others' keys are still to be seen
             answer["problem"] = str(error)
         entries = _read(store, clock, answer)
+        found = entries.get(order["presence"][0])
+        answer["namesake"] = found is not None and not answer["granted"] and found.lease not in (0, answer["lease"])
         if not answer["problem"] and _write(store, order, clock, answer, entries):
             _read(store, clock, answer)
     except StoreError as error:

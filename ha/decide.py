@@ -11,7 +11,7 @@ from functools import singledispatch
 from ha import effects, judge, moves, orders, records
 from ha import inputs as i
 from ha.claims import claims, lent, working
-from ha.cluster import Order, Ownership, Presence, later
+from ha.cluster import Order, Ownership, Presence, View, later
 from ha.state import NEVER, State
 
 TROUBLE_SECONDS = 3.0  # etcd may be silent for so long before it is said: it chooses a leader
@@ -66,9 +66,8 @@ def _(given: i.Cycled, state: State) -> Iterator[Step]:
         known = later(state.telescopes, given.view.telescopes)
         if known != state.telescopes:
             yield effects.Save(known)
-        left = {tel: order for tel, order in state.wishes.items() if not _stands(order, given.view.orders.get(tel))}
-        if left != state.wishes:
-            yield records.Wished(left)
+        yield from _let_go_of_wishes(state, given, given.view)
+        yield from _notice_namesake(state, given)
     yield from _tell_trouble(state, given)
 
 
@@ -198,6 +197,28 @@ def _tell_trouble(state: State, given: i.Cycled) -> Iterator[Step]:
         yield effects.Log("INFO", "ha.etcd.back")
     if (problem, told) != (state.trouble, state.trouble_told):
         yield records.StoreTrouble(given.now, problem, told)
+
+
+def _let_go_of_wishes(state: State, given: i.Cycled, view: View) -> Iterator[Step]:
+    """Those that etcd has now; and all where it can be read and not written: nobody is to be surprised hours later."""
+    left = {telescope: wish for telescope, wish in state.wishes.items() if not _stands(wish, view.orders.get(telescope))}
+    if left and given.problem:
+        so = "what the operator asked for is not done; ask again"
+        yield effects.Log("ERROR", "ha.order.lost", {"telescopes": " ".join(left), "reason": given.problem, "so": so})
+        left = {}
+    if left != state.wishes:
+        yield records.Wished(left)
+
+
+def _notice_namesake(state: State, given: i.Cycled) -> Iterator[Step]:
+    """Once may be an answer of etcd's that was lost."""
+    times = state.usurped + 1 if given.namesake else 0
+    if times != state.usurped:
+        yield records.Usurped(times)
+    if times == judge.NAMESAKE_TIMES:
+        me = state.settings.node
+        so = "both work for its telescopes: give one of them its own ha.node"
+        yield effects.Log("ERROR", "ha.namesake", {"reason": f"another node says that it is {me} too", "so": so})
 
 
 def _stands(wish: Order, order: Order | None) -> bool:

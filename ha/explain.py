@@ -74,6 +74,8 @@ def _problems(state: State, now: float) -> Iterator[str]:
         yield f"this node cannot work: {state.reason}"
     if state.trouble:
         yield state.trouble
+    if state.usurped >= judge.NAMESAKE_TIMES:
+        yield f"another node says that it is {state.settings.node} too: give one of them its own ha.node"
     if not judge.has_quorum(state, now):
         yield "etcd has no quorum, or cannot be reached: own work goes on, no telescope is handed over"
     for node in state.settings.policy.nodes:

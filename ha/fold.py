@@ -74,6 +74,11 @@ def _(record: r.LeaseAgain, state: State) -> None:
 
 
 @_apply.register
+def _(record: r.Usurped, state: State) -> None:
+    state.usurped = record.times
+
+
+@_apply.register
 def _(record: r.StoreTrouble, state: State) -> None:
     if record.problem and not state.trouble:
         state.trouble_since = record.now

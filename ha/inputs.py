@@ -34,7 +34,7 @@ class Cycled:
     """The courier's answer; see `ha.courier`.
 
     `gone`: etcd said that the lease is; `renewed_at` is None where it could be neither renewed nor granted, `view` where
-    nothing could be read.
+    nothing could be read; `namesake`: somebody else has put this node's presence since.
     """
 
     now: float
@@ -44,6 +44,7 @@ class Cycled:
     renewed_at: float | None
     view: View | None
     problem: str
+    namesake: bool = False
 
 
 @dataclass(frozen=True)

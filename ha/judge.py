@@ -13,6 +13,7 @@ from ha.state import NEVER, UNKNOWN, State
 FRESH_SECONDS = 3.0  # what etcd said is acted upon for so long
 GRACE_SECONDS = 1.0  # for a node to get another lease
 SILENT_SECONDS = 3.0  # since a node was last asked with success on the second path
+NAMESAKE_TIMES = 3  # that another puts this node's presence in a row, until it is taken for one
 DEAF_SECONDS = 15.0  # that ast3d may give no answer: it is being started again
 RECENT_SECONDS = 2.5  # since it got on, or had nothing to do: it is asked once a second
 STEADY_SECONDS = 5.0  # that it must answer before it counts as able again

@@ -61,6 +61,13 @@ class LeaseAgain:
 
 
 @dataclass(frozen=True)
+class Usurped:
+    """How often in a row another has put this node's presence; 0: nobody does."""
+
+    times: int
+
+
+@dataclass(frozen=True)
 class StoreTrouble:
     """What is wrong with etcd; empty: nothing any more.  `told`: a line in the log says so."""
 
@@ -153,6 +160,7 @@ Record = (
     | Leased
     | LeaseLost
     | LeaseAgain
+    | Usurped
     | StoreTrouble
     | Asked
     | Returned

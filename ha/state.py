@@ -26,6 +26,7 @@ class State:
     lease_lost: float = NEVER  # since when there is none although there was
     regrants: int = 0
     last_gap: float = 0.0
+    usurped: int = 0  # how often in a row another has put this node's presence
     trouble: str = ""  # with etcd
     trouble_since: float = NEVER
     trouble_told: bool = False

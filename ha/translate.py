@@ -63,7 +63,8 @@ def cycled(said: Mapping[str, Any], now: float) -> i.Cycled:
     view = None
     if entries is not None:
         view = read_view(said["read_at"], {key: (value, revision) for key, (value, revision, _) in entries.items()})
-    return i.Cycled(now, said["lease"], said["gone"], said["granted"], said["renewed_at"], view, said["problem"])
+    about = (said["lease"], said["gone"], said["granted"], said["renewed_at"])
+    return i.Cycled(now, *about, view, said["problem"], said["namesake"])
 
 
 def round_ended(said: Mapping[str, Any], now: float) -> i.RoundEnded:

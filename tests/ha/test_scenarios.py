@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from ha import effects
+from ha import effects, explain
 from ha import inputs as i
 from ha.courier import cycle
 from ha.keys import read_view
-from tests.ha.simulation.node import SLOTS
+from ha.store import StoreFullError
+from tests.ha.simulation.node import SLOTS, Node
 from tests.ha.simulation.world import Door, Setup, World
 
 CALM = 14.0
@@ -496,3 +497,43 @@ def test_an_order_that_cannot_be_carried_out_is_withdrawn_by_another():
     world.nodes["C"].restart(world.now)
     run(world, 20.0)
     assert working(world)["b0"] == "B"
+
+
+def test_two_nodes_of_one_name_are_told_so():
+    world = cluster()
+    twin = Node(world.setup.settings("A"), world.sky, world.rng)
+    twin.offset = world.nodes["A"].offset + 5000.0
+    twin.restart_agent(world.now)
+    world.nodes["A2"] = twin
+    world.after(0.3, lambda: world.tick("A2"))
+    run(world, 12.0)
+    assert {line.split()[1] for line in logged(world, "ha.namesake")} == {"A"}
+    assert any(
+        "says that it is A too" in problem for problem in explain.status(twin.state, world.now + twin.offset)["problems"]
+    )
+    twin.cut()
+    run(world, 5.0)
+    assert world.nodes["A"].state.usurped == 0
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_answers_that_are_lost_are_no_namesake(seed):
+    world = cluster(seed)
+    world.loss = 0.3
+    run(world, 40.0)
+    world.lie(1.0)
+    run(world, 10.0)
+    assert logged(world, "ha.namesake") == []
+
+
+def test_what_an_operator_wished_is_not_done_hours_later():
+    world = cluster()
+    order(world, "A", lambda now: i.Handover(now, 1, "A", "B", permanent=False))
+    world.loss = 1.0  # every writing fails, and what it did is not known
+    world.store.txn = lambda *_: (_ for _ in ()).throw(StoreFullError("memory"))
+    run(world, 5.0)
+    assert len(logged(world, "ha.order.lost")) == 1
+    del world.store.txn
+    world.loss = 0.0
+    run(world, 20.0)
+    assert holders(world) == homes(world)

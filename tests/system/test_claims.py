@@ -62,6 +62,7 @@ def test_it_works_for_what_it_is_told_and_parks_what_has_lapsed(node):
     drop(one)
     one.wait(lambda: published(one), "published")
     assert not (one.root / "incoming" / "ast3-2").exists()
+    one.wait(lambda: assign(one, ast3_1=own())["served"], "its end remembered, which comes after its products")
     answer = assign(one, ast3_1=own(), ast3_2=foreign(3.0))
     assert (answer["served"], answer["ill"], answer["fenced"]) == (1, "", {})
     assert "works  for ast3-1 (own), ast3-2 (token 20, for another " in one.ctl("status").stdout

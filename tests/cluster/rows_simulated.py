@@ -22,7 +22,7 @@ def simulation(stage: Stage) -> list[Row]:
     with ProcessPoolExecutor() as pool:
         seeds = range(stage.seed, stage.seed + count)
         for number, outcome in enumerate(pool.map(run, seeds, chunksize=50), 1):
-            violated += [f"seed {outcome.seed}: {outcome.violations[0]}"] * bool(outcome.violations)
+            violated += [f"seed {outcome.seed}: {what}" for what in outcome.violations[:1]]
             slowest = max(slowest, outcome.settled_seconds)
             frames, doubly = frames + outcome.frames, doubly + outcome.doubly
             if number % TOLD == 0:

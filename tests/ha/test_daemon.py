@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -88,8 +88,9 @@ class Node(Ast3d):
     def helper(self, name):
         """The pid of a helper of this very agent."""
         for pid in children(self.agent.pid):
-            if f"ha.{name}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-                return pid
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+                if f"ha.{name}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    return pid
         return None
 
     def drop(self, name):

@@ -27,6 +27,7 @@ MOST_STARS = 200
 FEWEST_STARS = 3
 FLAT = 5e-4  # of the flux: a step that is smaller, or smaller than its error, is none
 BRIGHT_SNR = 50.0
+SKY_ERROR = 0.02  # of a pixel's noise: how well the level under a star is known
 _AT_A_TIME = 8192
 _MESH = 64  # pixels
 _UNFIT = StarFlag.NOT_CONVERGED | StarFlag.EDGE | StarFlag.MASKED | StarFlag.PLACE_HELD | StarFlag.NO_FIT | StarFlag.BLENDED
@@ -76,10 +77,11 @@ def measure_growth(image: Image, psf: PsfModel, fits: StarFits) -> GrowthCurve |
     sums = np.stack([_sums(image, known, psf, stars, radius) for radius in radii], axis=1)
     steps: list[SmoothMap] = []
     for i in range(len(radii) - 1):
-        ring = np.pi * (radii[i + 1] ** 2 - radii[i] ** 2) * sky
+        ring = np.pi * (radii[i + 1] ** 2 - radii[i] ** 2)
         with np.errstate(invalid="ignore", divide="ignore"):
             growth = np.log(sums[:, i + 1] / sums[:, i])
-            error = np.sqrt(ring + np.abs(sums[:, i + 1] - sums[:, i]) / image.gain) / sums[:, i]
+            photons = ring * sky + np.abs(sums[:, i + 1] - sums[:, i]) / image.gain
+            error = np.sqrt(photons + (SKY_ERROR * ring) ** 2 * sky) / sums[:, i]
         good = np.isfinite(growth + error) & (sums[:, i] > 0)
         steps.append(fit_map(x[good], y[good], growth[good], error[good], image.shape, _order(i, radii, psf))[0])
     flat = _flat_from(steps)

@@ -18,6 +18,7 @@ from photometry.image import Image
 from photometry.loops.starlight import cut_stars
 from photometry.mask import WORTHLESS
 from photometry.psf import BRIGHT_SIGMA, PsfModel, build_psf, core_covariance, fit_stamps
+from photometry.smooth_map import fit_map
 from photometry.psf_stars import FWHM_PER_SIGMA, brightest_of_each
 from photometry.stars.fit import StarFits, StarFlag, fit_stars, scene_of, sky_variance_at, spline_of
 
@@ -29,7 +30,8 @@ CELLS = 8  # along each side, over which the PSF stars are spread
 UNFIT = StarFlag.NOT_CONVERGED | StarFlag.EDGE | StarFlag.MASKED | StarFlag.PLACE_HELD | StarFlag.NO_FIT
 CLIP_SIGMA = 4.0
 CLIPS = 3
-FIRST_CLIP, CLIP_SHARE = 0.3, 0.03  # of the star's light, that the model may be off by and the pixel still count
+FIRST_CLIP, CLIP_SHARE = 0.3, 0.02  # of the star's light, that the model may be off by and the pixel still count
+MODEL_SHARE = 0.003  # of a star's peak: what the model may be off by from star to star
 WHOLE = 0.7  # of a star's pixels that must count for any to
 CROWDED = 0.3  # of a star's light: more of its neighbours' in its square, and it is no PSF star
 _GRID = 5
@@ -37,7 +39,8 @@ _GRID = 5
 
 @dataclass(frozen=True)
 class PsfQuality:
-    """stars: measured on; chi2: their median reduced chi^2; residual: median rms of what they leave in their cores, over their peak;
+    """stars: measured on; chi2: their median reduced chi^2; residual: rms of what
+    they leave in their cores beyond the noise, over their peaks;
     fwhm: pixels, in the frame's middle; fwhm_range: smallest and largest over the frame; ellipticity: 1 - b/a in the middle.
     """
 
@@ -151,12 +154,13 @@ def _corrected(image: Image, psf: PsfModel, fits: StarFits, chosen: NDArray[np.i
     x, y, flux = stars["x"], stars["y"], stars["flux"][:, None, None]
     sky = sky_variance_at(image, x, y)[:, None, None]
     noise = np.sqrt(sky + own.clip(0) / image.gain)
-    light = own.clip(0) + 0.1 * own.max(axis=(1, 2))[:, None, None]
+    light = own.clip(0) + 0.03 * own.max(axis=(1, 2))[:, None, None]
+    rest -= _pedestal(image, psf, stars, rest, good, sky)
     shares = np.where(good, rest / flux, 0.0)
     shifts = zip(shares, np.rint(x) - x, np.rint(y) - y, strict=True)
     moved = np.stack([ndimage.shift(share, (b, a), order=5, mode="nearest") for share, a, b in shifts])
     # a star's weight: its flux^2 over a noise that grows with the flux, so that no single star rules
-    level = flux**2 / (sky + (0.02 * flux * psf.planes[0].max()) ** 2)
+    level = flux**2 / (sky + (MODEL_SHARE * flux * psf.planes[0].max()) ** 2)
     believed = good & (np.abs(rest) < CLIP_SIGMA * noise + FIRST_CLIP * light)
     corrected = psf
     for _ in range(CLIPS):
@@ -167,12 +171,31 @@ def _corrected(image: Image, psf: PsfModel, fits: StarFits, chosen: NDArray[np.i
     return corrected
 
 
+def _pedestal(
+    image: Image, psf: PsfModel, stars: NDArray[np.void], rest: Array, good: NDArray[np.bool_], sky: Array
+) -> float:
+    """The level that all stars stand on, faint ones that nobody found: of the outer stamps' light what does not grow with the star's.
+
+    It would be a wing of the model, and the broader the fainter the stars.
+    """
+    around = np.arange(-psf.half, psf.half + 1)
+    ring = good & (np.hypot(around[:, None], around) > psf.half / 2)
+    count = ring.sum(axis=(1, 2))
+    seen = count > 0
+    level = np.where(ring, rest, 0.0).sum(axis=(1, 2))[seen] / count[seen]
+    error = np.sqrt(sky[seen, 0, 0] / count[seen])
+    x, y, flux = (stars[name][seen] for name in ("x", "y", "flux"))
+    found, _ = fit_map(x, y, level, error, image.shape, 0, flux / stars["flux"].max())
+    return float(np.nan_to_num(found.middle[0]))
+
+
 def _judge(image: Image, psf: PsfModel, fits: StarFits, chosen: NDArray[np.int64]) -> PsfQuality:
     stars = fits.stars[chosen]
     rest, good, own = _remainders(image, psf, fits, chosen)
     core = good & (own > 0.1 * own.max(axis=(1, 2))[:, None, None])
-    squares = np.where(core, rest, 0.0) ** 2
-    rms = np.sqrt(squares.sum(axis=(1, 2)) / np.maximum(core.sum(axis=(1, 2)), 1)) / own.max(axis=(1, 2))
+    sky = sky_variance_at(image, stars["x"], stars["y"])[:, None, None]
+    excess = np.where(core, rest**2 - sky - own.clip(0) / image.gain, 0.0).sum()
+    peaks = np.where(core, own.max(axis=(1, 2))[:, None, None], 0.0)
     ny, nx = image.shape
     places = [(x, y) for y in np.linspace(0, ny - 1, _GRID) for x in np.linspace(0, nx - 1, _GRID)]
     widths = [FWHM_PER_SIGMA * np.linalg.det(psf.covariance(x, y)) ** 0.25 for x, y in places]
@@ -180,7 +203,7 @@ def _judge(image: Image, psf: PsfModel, fits: StarFits, chosen: NDArray[np.int64
     return PsfQuality(
         stars=len(chosen),
         chi2=float(np.median(stars["chi2"])),
-        residual=float(np.median(rms)),
+        residual=float(np.sqrt(max(excess, 0.0) / (peaks**2).sum())),
         fwhm=psf.fwhm,
         fwhm_range=(float(min(widths)), float(max(widths))),
         ellipticity=float(1 - np.sqrt(small / large)),

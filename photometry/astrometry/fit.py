@@ -21,7 +21,7 @@ Indices = NDArray[np.int64]
 BRIGHT = 300  # stars that the first steps look at
 BRIGHT_STEPS, ALL_STEPS = 4, 2
 LEAST_STARS = 5
-STARS_FOR_ORDER = (25, 100, 300)  # 2, 3 and 4
+STARS_FOR_ORDER = (15, 40, 100)  # 2, 3 and 4
 STARS_TO_CHOOSE_ORDER = 4000
 MARGIN_PIXELS = 20.0  # how far outside the frame a star of the catalog may seem to lie
 CLIP_SIGMA = 3.5
@@ -67,7 +67,8 @@ def refine(start: Plate, xy: Array, vectors: Array, radius_pixels: float) -> Fit
         tables, keep, sigma = _clipped(xy[i], there[j] - here[i], start.shape, min(highest, 1 + step))
         plate = start.corrected(tables[0] * scale, tables[1] * scale)
         used = radius
-        radius = float(np.clip(6 * sigma, SMALLEST_RADIUS, radius))
+        if step >= BRIGHT_STEPS - 1:  # before, stars at the edge still wait for the terms that bring them home
+            radius = float(np.clip(6 * sigma, SMALLEST_RADIUS, radius))
     i, j = i[keep], j[keep]
     miss = (plate.plane(xy[i]) - places[near[j]]) / scale
     return Fit(plate.centred(), i, near[j], miss, near, used, sigma, len(tables[0]) - 1)

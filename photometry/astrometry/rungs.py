@@ -52,14 +52,15 @@ def search(
     settings: AstrometrySettings,
 ) -> Solution:
     """From the catalog's stars round the header's place (ra, dec), at that Julian year."""
-    ny, nx = shape
-    radius = settings.pointing_error_degrees + np.hypot(nx, ny) / 2 * settings.scale_arcsec / 3600
+    half = _half_diagonal(shape, settings)
+    radius = settings.pointing_error_degrees + half
     vectors = catalog.around(*pointing, radius, epoch).vectors
     xy = bright_first(stars)
     why = "no pattern of stars in common"
     for start in starts(xy, shape, vectors, radius, settings):
+        there = catalog.around(start.plate.ra, start.plate.dec, 1.1 * half, epoch).vectors
         try:
-            return judge(refine(start.plate, xy, vectors, start.radius_pixels), xy, vectors, "catalog", start.tried, settings)
+            return judge(refine(start.plate, xy, there, start.radius_pixels), xy, there, "catalog", start.tried, settings)
         except AstrometryFailedError as refused:
             why = str(refused)
     raise AstrometryFailedError(
@@ -67,3 +68,8 @@ def search(
         f" {radius:.2f} degrees of {pointing[0]:.4f} {pointing[1]:+.4f}, pixels of {settings.scale_arcsec:g} arcsec); check the"
         " pointing, scale_arcsec and the catalog"
     )
+
+
+def _half_diagonal(shape: tuple[int, int], settings: AstrometrySettings) -> float:
+    """Degrees from the middle of the frame to its corners."""
+    return float(np.hypot(*shape)) / 2 * settings.scale_arcsec / 3600

@@ -22,11 +22,12 @@ Indices = NDArray[np.int64]
 
 DEPTHS = (15, 40, 100, 250)  # bright stars of the frame that make triangles
 CATALOG_SURPLUS = 1.3  # bright catalog stars for each bright star of the frame, on equal areas
-MOST_CATALOG_STARS = 25_000
+MOST_PAIRS = 1.5e6  # of a star of the frame and one of the catalog
 NEIGHBOURS = 8
 LIKENESS = 0.01  # two triangles' side ratios
 COARSE_PIXELS, COARSE_SHARE = 3.0, 0.002  # how far a triangle's extrapolation may miss, at least and of the diagonal
-MOST_STARTS = 4000
+MOST_ALIKE = 20_000  # pairs of triangles that are turned onto each other
+MOST_STARTS = 2000  # of them, that are held against all bright stars
 FREE_STARS = 2.0  # that a rotation and a scale bend into place
 BEST_STARTS = 3  # of each depth, worth a fit
 _CAMERA = np.eye(3)
@@ -71,7 +72,7 @@ def starts(
     radius = max(COARSE_PIXELS, COARSE_SHARE * float(np.hypot(nx, ny)))
     tried, before = 0, (0, 0)
     for depth in DEPTHS:
-        n = min(depth, len(xy), int(MOST_CATALOG_STARS / (CATALOG_SURPLUS * max(share, 1))))
+        n = min(depth, len(xy), int(np.sqrt(MOST_PAIRS / (CATALOG_SURPLUS * max(share, 1.0)))))
         m = min(int(CATALOG_SURPLUS * n * max(share, 1.0)) + 1, len(vectors))
         if min(n, m) < 4 or (n, m) == before:
             continue
@@ -116,7 +117,7 @@ def _rotations(field: _Field, xy: Array, vectors: Array, radius: float, toleranc
 
 
 def _alike(mine: Array, theirs: Array, tolerance: float) -> tuple[Indices, Indices]:
-    """Pairs of triangles whose ratios differ by less than LIKENESS, and whose longest sides by less than the tolerance."""
+    """The most alike triangles: ratios differ by less than LIKENESS, longest sides by less than the tolerance."""
     none = np.zeros(0, np.int64)
     if not len(mine) or not len(theirs):
         return none, none
@@ -124,7 +125,10 @@ def _alike(mine: Array, theirs: Array, tolerance: float) -> tuple[Indices, Indic
     found = cKDTree(theirs * units).query_ball_point(mine * units, LIKENESS, p=np.inf)
     counts = np.array([len(each) for each in found])
     match = np.concatenate([np.asarray(each, np.int64) for each in found]) if counts.sum() else none
-    return np.repeat(np.arange(len(mine)), counts), match
+    row = np.repeat(np.arange(len(mine)), counts)
+    unlike = np.abs(mine[row, :2] - theirs[match, :2]).max(axis=1)
+    best = np.argsort(unlike, kind="stable")[:MOST_ALIKE]
+    return row[best], match[best]
 
 
 def _rotation(a: Array, b: Array) -> Array:

@@ -87,7 +87,12 @@ def provenance(header: "Header") -> dict[str, str | float | int]:
 
 def wcs_cards(header: "Header") -> dict[str, str | float | int]:
     """The cards of the header's primary WCS, distortions by polynomials (PV, SIP) included, in its order."""
-    return _plain(header, tuple(dict.fromkeys(name for name in header if _WCS_CARD.fullmatch(name))))
+    return _plain(header, wcs_names(header))
+
+
+def wcs_names(header: "Header") -> tuple[str, ...]:
+    """The names of those cards, each once."""
+    return tuple(dict.fromkeys(name for name in header if _WCS_CARD.fullmatch(name)))
 
 
 def unit(header: "Header") -> str | None:

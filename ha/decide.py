@@ -211,8 +211,8 @@ def _let_go_of_wishes(state: State, given: i.Cycled, view: View) -> Iterator[Ste
 
 
 def _notice_namesake(state: State, given: i.Cycled) -> Iterator[Step]:
-    """Once may be an answer of etcd's that was lost."""
-    times = state.usurped + 1 if given.namesake else 0
+    """Once may be an answer of etcd's that was lost; and what this node cannot put now, its own last life may have put."""
+    times = state.usurped + 1 if given.namesake and not given.problem else 0
     if times != state.usurped:
         yield records.Usurped(times)
     if times == judge.NAMESAKE_TIMES:

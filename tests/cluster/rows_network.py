@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from bench.table import Row
 from tests.cluster.cluster import Cluster
@@ -38,13 +39,28 @@ def chosen(all_of: Sequence[Groups], count: int, stage: Stage) -> list[Groups]:
 
 
 def partitions(stage: Stage, plan: Plan, count: int) -> list[Row]:
-    """Each set partition for a while, healed between."""
+    """Each set partition for a while, healed between; where no part has a quorum, telescopes wait."""
     cases = chosen(list(set_partitions(plan.nodes)), count, stage)
-    what = [
-        ("|".join("".join(group) for group in groups), lambda one, groups=groups: one.net.partition(*groups))
-        for groups in cases
-    ]
-    return apart(stage, plan, f"{len(cases)} set partitions of {len(plan.nodes)} nodes", what)
+    parked = replace(plan, ha={**plan.ha, "no_quorum": "park"})
+    return apart(
+        stage, parked, f"{len(cases)} set partitions of {len(plan.nodes)} nodes", [_cut(groups) for groups in cases]
+    )
+
+
+def _cut(groups: Groups) -> tuple[str, Callable[[Cluster], None]]:
+    return "|".join("".join(group) for group in groups), lambda one: one.net.partition(*groups)
+
+
+def without_quorum(names: Sequence[str]) -> list[Groups]:
+    """The partitions in which no part has most of the nodes."""
+    return [groups for groups in set_partitions(names) if max(map(len, groups)) <= len(names) // 2]
+
+
+def partitions_provisional(stage: Stage) -> list[Row]:
+    """Those without a quorum, where telescopes do not wait: two nodes may help one telescope, and each frame counts once."""
+    cases = chosen(without_quorum(FOUR.nodes), stage.size.partitions4, stage)
+    figure = f"{len(cases)} partitions without a quorum, provisional"
+    return apart(stage, FOUR, figure, [_cut(groups) for groups in cases], alone=False)
 
 
 def directed(stage: Stage, plan: Plan, count: int) -> list[Row]:
@@ -55,8 +71,10 @@ def directed(stage: Stage, plan: Plan, count: int) -> list[Row]:
     return apart(stage, plan, f"{len(cases)} directed cuts of {len(plan.nodes)} nodes", what)
 
 
-def apart(stage: Stage, plan: Plan, figure: str, cases: Sequence[tuple[str, Callable[[Cluster], None]]]) -> list[Row]:
-    """The network is cut in each way, held so, and healed."""
+def apart(
+    stage: Stage, plan: Plan, figure: str, cases: Sequence[tuple[str, Callable[[Cluster], None]]], *, alone: bool = True
+) -> list[Row]:
+    """The network is cut in each way, held so, and healed; `alone`: no two nodes may hold a telescope under one token."""
     gaps, homes, doubles = {}, [], []
     with stage.cluster(plan) as (one, since):
         for name, cut in cases:
@@ -72,9 +90,14 @@ def apart(stage: Stage, plan: Plan, figure: str, cases: Sequence[tuple[str, Call
             stage.say(f"{figure}: {name}: own gap {gaps[name]:.1f} s, all at home after {homes[-1]:.1f} s")
         worst = max(gaps, key=lambda name: gaps[name])
         measured = f"longest gap {gaps[worst]:.1f} s ({worst}); home within {max(homes):.1f} s; seed {stage.seed}"
+        if not alone:
+            measured += f"; {len(doubles)} times two nodes helped one telescope"
+        tokens = Row(
+            f"{figure}: two nodes under one token", "never", f"{len(doubles)} seen {doubles[:1] or ''}", not doubles
+        )
         return [
             Timed(f"{figure}: own work on every node", "no gap > 5 s", measured, gaps[worst] <= OWN_GAP_SECONDS),
-            Row(f"{figure}: two nodes under one token", "never", f"{len(doubles)} seen {doubles[:1] or ''}", not doubles),
+            *([tokens] if alone else []),
             kept_promises(stage, one, figure, since),
         ]
 
@@ -99,4 +122,10 @@ def directed_cuts_of_four(stage: Stage) -> list[Row]:
     return directed(stage, FOUR, stage.size.directed4)
 
 
-ROWS: tuple[Take, ...] = (partitions_of_three, directed_cuts_of_three, partitions_of_four, directed_cuts_of_four)
+ROWS: tuple[Take, ...] = (
+    partitions_of_three,
+    directed_cuts_of_three,
+    partitions_of_four,
+    partitions_provisional,
+    directed_cuts_of_four,
+)

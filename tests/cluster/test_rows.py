@@ -4,7 +4,7 @@ import json
 
 from tests.cluster import ledger, picture
 from tests.cluster.rows import ALL
-from tests.cluster.rows_network import set_partitions
+from tests.cluster.rows_network import set_partitions, without_quorum
 from tests.cluster.rows_ten import TEN
 
 
@@ -13,6 +13,13 @@ def test_every_partition_once():
         found = list(set_partitions(names))
         assert len({frozenset(map(frozenset, groups)) for groups in found}) == len(found) == count
         assert all(sorted("".join(map("".join, groups))) == list(names) for groups in found)
+
+
+def test_partitions_without_a_quorum():
+    assert [sorted(map(len, groups)) for groups in without_quorum("abc")] == [[1, 1, 1]]
+    assert sorted(sorted(map(len, groups)) for groups in without_quorum("abcd")) == (
+        [[1, 1, 1, 1]] + 6 * [[1, 1, 2]] + 3 * [[2, 2]]
+    )
 
 
 def test_rows_have_names_of_their_own():

@@ -526,6 +526,20 @@ def test_answers_that_are_lost_are_no_namesake(seed):
     assert logged(world, "ha.namesake") == []
 
 
+@pytest.mark.parametrize("verb", ["grant", "txn"])
+def test_what_one_s_own_last_life_left_in_a_full_etcd_is_no_namesake(verb):
+    world = cluster()
+
+    def full(*_):
+        raise StoreFullError("memory")
+
+    setattr(world.store, verb, full)
+    world.nodes["A"].restart_agent(world.now)
+    run(world, 10.0)
+    assert logged(world, "ha.namesake") == []
+    assert any("memory" in line for line in logged(world, "ha.etcd.lost"))
+
+
 def test_what_an_operator_wished_is_not_done_hours_later():
     world = cluster()
     order(world, "A", lambda now: i.Handover(now, 1, "A", "B", permanent=False))

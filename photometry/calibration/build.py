@@ -8,7 +8,7 @@ of Ma et al. (2014, SPIE 9154, 91541T): each pixel's value where the sky vanishe
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from photometry.calibration.judge import Judged, choose_bias, choose_dark, choos
 from photometry.calibration.masters import BIAS, DARK, FLAT, MASK, Master, open_master
 from photometry.calibration.oddpixels import odd_bias, odd_dark, odd_flat
 from photometry.calibration.prepare import Opened, Prepared, each_band, open_frame, prepare
-from photometry.calibration.stages import recipe_of
+from photometry.calibration.stages import Band, recipe_of
 from photometry.errors import BadFrameError, BadInputError
 from photometry.instrument import Instrument
 from photometry.loops.combine import combine, regress
@@ -136,11 +136,12 @@ class _Builder:
         order = np.argsort(levels, kind="stable")
         file = master_file(self.out / DARK, self.detector.chip_shape)
 
-        def visit(rows: slice, values: Any, variances: Any, flags: Any) -> None:
+        def visit(band: Band, values: Any, variances: Any, flags: Any) -> None:
             at_zero, noise = (np.empty(values.shape[1:], np.float32) for _ in range(2))
             regress(values, variances, flags, levels, order, at_zero, noise)
-            file.planes["VALUE"][rows] = at_zero / np.float32(seconds)
-            file.planes["VAR"][rows] = noise / np.float32(seconds**2)
+            noise += self._shared(band, chosen)
+            file.planes["VALUE"][band.rows] = at_zero / np.float32(seconds)
+            file.planes["VAR"][band.rows] = noise / np.float32(seconds**2)
 
         each_band(chosen, visit, self.threads)
         cards = {
@@ -167,9 +168,22 @@ class _Builder:
         self.report.figures["mask"] = {"bad_pixels": int(np.count_nonzero(self.bad))}
 
     def _prepare(self, frame: Opened, *, light: bool) -> Prepared:
-        """With what masters there are already; a flat is never flat-fielded."""
-        recipe = recipe_of(frame.frame.geometry, self.made.get(BIAS), self.made.get(DARK), None, None, frame.seconds)
+        """With what masters there are already, taken as exact: their noise is the same in all frames (`_shared`)."""
+        exact = {name: replace(master, variance=None) for name, master in self.made.items()}
+        recipe = recipe_of(frame.frame.geometry, exact.get(BIAS), exact.get(DARK), None, None, frame.seconds)
         return prepare(frame, recipe, self.threads, light=light)
+
+    def _shared(self, band: Band, frames: list[Prepared]) -> Any:
+        """The variance that earlier masters bring into a mean of frames: it does not shrink with their number."""
+        recipe = frames[0].recipe
+        gain = recipe.gain[band.rank] if frames[0].light else np.float32(1)
+        total = np.zeros(band.data.shape, np.float32)
+        seconds = [frame.opened.seconds or 0.0 for frame in frames]
+        for name, used, times in ((BIAS, recipe.bias, [1.0] * len(frames)), (DARK, recipe.dark, seconds)):
+            if used is not None:
+                share = np.mean([time / frame.unit.level for time, frame in zip(times, frames, strict=True)])
+                total += self.made[name].read(band.rows)[1] * np.float32(share**2) * gain**2
+        return total
 
     def _choose(self, master: str, judged: Judged) -> list[Prepared]:
         self.report.refused |= judged.refused
@@ -187,12 +201,13 @@ class _Builder:
         file = master_file(self.out / name, self.detector.chip_shape)
         counts: list[int] = []
 
-        def visit(rows: slice, values: Any, variances: Any, flags: Any) -> None:
+        def visit(band: Band, values: Any, variances: Any, flags: Any) -> None:
             mean, noise = (np.empty(values.shape[1:], np.float32) for _ in range(2))
             unstable = np.empty(values.shape[1:], np.bool_)
             counts.append(combine(values, variances, flags, mean, noise, unstable))
-            file.planes["VALUE"][rows], file.planes["VAR"][rows] = mean, noise
-            self.bad[rows] |= unstable * np.uint8(Bit.BAD)
+            noise += self._shared(band, frames)
+            file.planes["VALUE"][band.rows], file.planes["VAR"][band.rows] = mean, noise
+            self.bad[band.rows] |= unstable * np.uint8(Bit.BAD)
 
         each_band(frames, visit, self.threads)
         self._finish(name, file, unit, what, {"NCOMBINE": len(frames), **cards})

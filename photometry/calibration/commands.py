@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from photometry.calibration.blemishes import mark_blemishes
 from photometry.calibration.build import build_masters
 from photometry.calibration.engine import calibrate
 from photometry.calibration.files import write_calibrated
@@ -58,8 +59,11 @@ def apply(frame: Path, instrument: str, masters: Path | None, out: Path) -> dict
             else:
                 with load_masters(masters, chip) as loaded:
                     found = calibrate(pixels, chip, loaded, when.seconds, band, threads)
+            blemishes = mark_blemishes(found.image, threads)
             write_calibrated(partial, found, pixels.header, when, threads)
             notes += [*pixels.notes, *found.notes]
+            if blemishes.trailed:
+                notes.append(f"the stars are trailed: {blemishes.elongation:.1f} times longer than wide")
         partial.rename(out)
     except BadFrameError as error:
         raise BadFrameError(f"{frame.name}: {error}") from error
@@ -69,5 +73,5 @@ def apply(frame: Path, instrument: str, masters: Path | None, out: Path) -> dict
         raise EnvironmentFailedError(f"cannot write {out}: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
-    told: dict[str, Any] = plain({"figures": found.figures, "notes": notes, "out": str(out)})
+    told: dict[str, Any] = plain({"figures": found.figures | blemishes.figures(), "notes": notes, "out": str(out)})
     return told

@@ -32,14 +32,15 @@ _FLOAT, _BYTE = np.dtype(">f4"), np.dtype("u1")
 
 @dataclass(frozen=True)
 class Master:
-    """value, variance: (ny, nx) float32 on the chip, arrays or planes of a file."""
+    """value, variance: (ny, nx) float32 on the chip, arrays or planes of a file; variance None: taken as exact."""
 
     value: Any
     variance: Any
 
     def read(self, rows: slice) -> tuple[Plane, Plane]:
         """Value and variance of whole rows; not to be written to."""
-        return _native(self.value[rows]), _native(self.variance[rows])
+        value = _native(self.value[rows])
+        return value, np.zeros_like(value) if self.variance is None else _native(self.variance[rows])
 
 
 @dataclass(frozen=True)

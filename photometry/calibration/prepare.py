@@ -125,8 +125,11 @@ def prepare(opened: Opened, recipe: Recipe, threads: Executor, *, light: bool) -
     return Prepared(opened, recipe, smears, light, sample)
 
 
-def each_band(frames: list[Prepared], visit: Callable[[slice, Plane, Plane, Bits], None], threads: Executor) -> None:
-    """Call visit(rows, values, variances, flags) for every band of the chip: stacks (n, h, nx), in the frames' units."""
+def each_band(frames: list[Prepared], visit: Callable[[Band, Plane, Plane, Bits], None], threads: Executor) -> None:
+    """Call visit(band, values, variances, flags) for every band of the chip: stacks (n, h, nx), in the frames' units.
+
+    band: the first frame's, to say where it lies.
+    """
 
     def one(piece: tuple[int, int]) -> None:
         found = [frame.bands(*piece) for frame in frames]
@@ -135,7 +138,7 @@ def each_band(frames: list[Prepared], visit: Callable[[slice, Plane, Plane, Bits
             units = [frame.unit.over(rows, same[0].data.shape[1]) for frame in frames]
             values = np.stack([band.data / unit for band, unit in zip(same, units, strict=True)])
             variances = np.stack([band.variance / (unit * unit) for band, unit in zip(same, units, strict=True)])
-            visit(rows, values, variances, np.stack([band.bits for band in same]))
+            visit(same[0], values, variances, np.stack([band.bits for band in same]))
 
     pieces = frames[0].opened.frame.bands
     for _ in threads.map(one, pieces):

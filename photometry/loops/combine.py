@@ -67,9 +67,9 @@ def regress(
 ) -> None:  # fmt: skip
     """Each pixel's value where the level is zero, by a line through its values against the frames' levels; its variance.
 
-    values, variances, flags as in `combine`; levels (n,); order (n,): their argsort.  The first line runs through the
-    medians of the lower and the upper half; what stands off it by more than CLIP_SIGMA is clipped, then all others count
-    alike.  A pixel that has values on one level only: 0, noise 0.
+    values, variances, flags as in `combine`; levels (n,), in the values' unit: a value rises about as its level does;
+    order (n,): their argsort.  The first line runs through the medians of the lower and the upper half; what stands off
+    it by more than CLIP_SIGMA is clipped, then all others count alike.  A pixel with values on one level only: 0, noise 0.
     """
     n, h, w = values.shape
     low, scratch = np.empty(n, np.float32), np.empty(n, np.float32)
@@ -82,7 +82,7 @@ def regress(
             kept, sx, sy, sxx, sxy, own = 0, 0.0, 0.0, 0.0, 0.0, 0.0
             for i in range(n):
                 value, level, variance = values[i, y, x], levels[i], variances[i, y, x]
-                off = value - p - slope * (level - a)
+                off = value - level - p - slope * (level - a)
                 if flags[i, y, x] == 0 and off * off <= CLIP_SIGMA * CLIP_SIGMA * variance:
                     kept += 1
                     sx += level
@@ -102,11 +102,11 @@ def _middle(
     values: NDArray[np.float32], flags: NDArray[np.uint16], levels: NDArray[np.float32], some: NDArray[np.int64],
     room: NDArray[np.float32], scratch: NDArray[np.float32],
 ) -> tuple[float, float]:  # fmt: skip
-    """Mean level and median value of some of a pixel's frames; zeros without any."""
+    """Mean level of some of a pixel's frames, and the median of its values less their levels; zeros without any."""
     count, level = 0, 0.0
     for i in some:
         if flags[i] == 0:
-            room[count] = values[i]
+            room[count] = values[i] - levels[i]
             level += levels[i]
             count += 1
     if count == 0:

@@ -14,6 +14,13 @@ if TYPE_CHECKING:  # who only wants a number need not load astropy
 GAIN_CARDS = ("EGAIN", "GAIN", "CCDGAIN", "AGAIN_01", "GAIN1", "HIERARCH ESO DET OUT1 CONAD")
 READ_NOISE_CARDS = ("RDNOISE", "READNOIS", "READNOISE", "RON", "ARDNS_01", "RDNOISE1", "HIERARCH ESO DET OUT1 RON")
 SATURATION_CARDS = ("SATURATE", "SATLEVEL", "SATURATION")
+KIND_CARDS = ("IMAGETYP", "OBSTYPE", "FRAME")
+_KINDS = {
+    "bias": ("bias", "zero"),
+    "dark": ("dark",),
+    "flat": ("flat",),
+    "science": ("object", "light", "science", "expose"),
+}
 
 _SECTION = re.compile(r"^\s*\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]\s*$")
 # What a product on the frame's grid takes over: when, of what and by whom it was exposed, and where it lies on the sky.
@@ -61,6 +68,16 @@ def whole(header: Cards, name: str) -> int | None:
     """The card's whole number; None where there is none."""
     value = _value(header, name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def frame_kind(header: Cards) -> str:
+    """What a frame is for: bias, dark, flat or science; '' where the header does not say."""
+    for name in KIND_CARDS:
+        said = text(header, name).lower()
+        for kind, words in _KINDS.items():
+            if any(word in said for word in words):
+                return kind
+    return ""
 
 
 def provenance(header: "Header") -> dict[str, str | float | int]:

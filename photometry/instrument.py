@@ -1,8 +1,8 @@
 """An instrument as data: what of a camera the suite has to know, from one YAML file.
 
-Guarantee: an `Instrument` that `load_instrument` returns fits together: each amplifier's data and its place on the chip have
-one size, the places cover the trimmed chip without gap or overlap, no section leaves the raw frame, the overscan lies in
-the data's rows, crosstalk is a square of the amplifiers.  Otherwise `BadInputError` of one line that names the key.
+Guarantee: an `Instrument` that `load_instrument` returns fits together: all amplifiers' data and their places on the chip
+have one size, the places cover the trimmed chip without gap or overlap, no section leaves the raw frame, the overscan lies
+in the data's rows, crosstalk is a square of the amplifiers.  Otherwise `BadInputError` of one line that names the key.
 
 The raw frame is as the camera writes it; the chip is the trimmed image, overscan removed, amplifiers side by side.
 `corner` names where an amplifier is read: lower or upper is the way that rows shift (parallel), left or right the way that
@@ -202,6 +202,10 @@ def _check_layout(entry: Entry, ports: tuple[Amplifier, ...], shape: tuple[int, 
                 raise BadInputError(
                     f"{item.file}: {item.key}.{name}: leaves the raw frame, which has {shape[1]} x {shape[0]} pixels"
                 )
+    if len({size_of(port.data) for port in ports}) != 1:
+        raise BadInputError(
+            f"{entry.file}: {entry.key}: the data sections differ in size; all amplifiers read as many pixels"
+        )
     names = [port.name for port in ports]
     if len(set(names)) != len(names):
         raise BadInputError(f"{entry.file}: {entry.key}: a name stands twice; each amplifier has its own")
@@ -222,9 +226,9 @@ def _overlap(ports: tuple[Amplifier, ...]) -> bool:
 
 
 def _crosstalk(entry: Entry, ports: tuple[Amplifier, ...] | None) -> NDArray[np.float64]:
-    """The matrix, its diagonal 0; amplifiers of one size, so that each pixel has a partner in every other."""
-    if ports is None or len({size_of(port.data) for port in ports}) != 1:
-        entry.refuse("null, where the amplifiers are not named or not of one size")
+    """The matrix, its diagonal 0."""
+    if ports is None:
+        entry.refuse("null, where the amplifiers are not named")
     n = len(ports)
     rows = [[item.number(-0.1, 0.1) for item in row.items(n, n)] for row in entry.items(n, n)]
     matrix = np.array(rows, float)

@@ -19,7 +19,7 @@ from skysim.sphere.tangent import axes, places, vectors
 EPOCH = 2016.0  # of the places, Julian years
 BRIGHTEST_MAG, FAINTEST_MAG = 7.0, 22.0
 COUNT_SLOPE = 0.3
-STARS_PER_SQUARE_DEGREE = 4_500.0  # brighter than
+STARS_PER_SQUARE_DEGREE = 5_000.0  # brighter than
 COUNTED_MAG = 19.8
 FAST_FRACTION = 0.04
 SLOW_MAS_PER_YEAR = 4.0  # rms in each coordinate

@@ -39,6 +39,10 @@ def test_counts_are_even_over_the_sky_and_rise_as_they_should(centre):
         assert (stars.i < mag).sum() == pytest.approx(expected, abs=4 * np.sqrt(expected))
 
 
+def test_no_two_cells_are_copies(field):
+    assert np.unique(field.i).size == field.i.size
+
+
 def test_stars_fill_their_circle_evenly(field):
     off = np.degrees(np.arccos(np.clip(vectors(359.8, -75.0) @ vectors(field.ra, field.dec), -1, 1)))
     assert off.max() <= 1.5 + 1e-6

@@ -1,7 +1,7 @@
 """Where on the whole sky a pattern of stars lies: astrometry.net's solver, on indexes built from the site's own catalog.
 
-Guarantees: bounded in time, no network, nothing left running; the programs are children of this process, in its group.
-`solve-field` only writes the solver's input here: it would start the solver as a grandchild, which a time-out does not reach.
+Guarantees: bounded in time, no network, nothing left running; the programs are this process's own children.
+`solve-field` only writes the solver's input here: as a grandchild, the solver would be out of a time-out's reach.
 """
 
 import shutil

@@ -52,7 +52,13 @@ def program(folder, name, text):
     path.chmod(0o755)
 
 
-@pytest.mark.parametrize(("text", "error", "said"), [("exec sleep 60", AstrometryFailedError, "0.5 s"), ("echo no >&2; exit 3", EnvironmentFailedError, "status 3: no")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("exec sleep 60", AstrometryFailedError, r"0\.5 s"),
+        ("echo no >&2; exit 3", EnvironmentFailedError, "status 3: no"),
+    ],
+)
 def test_a_program_that_hangs_or_fails_is_told(tmp_path, monkeypatch, text, error, said):
     for name in ("solve-field", "astrometry-engine", "build-astrometry-index"):
         program(tmp_path, name, text)

@@ -22,7 +22,11 @@ def test_text_and_tan_that_is_tpv_are_read_as_they_are_meant(data):
     places = np.array([[0.0, 0.0], [700.0, 700.0], [1400.0, 1300.0]])
     np.testing.assert_allclose(repaired.all_pix2world(places, 0), WCS(fits.Header(true)).all_pix2world(places, 0), atol=1e-9)
     assert repaired_wcs(header, set()) is None
-    assert repaired.wcs.ctype[0] == "RA---TPV"
+    bare = fits.Header(
+        {name: value for name, value in true.items() if not name.startswith("PV")}
+        | {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}
+    )
+    assert np.abs(WCS(bare).all_pix2world(places, 0) - repaired.all_pix2world(places, 0)).max() > 1e-5  # without PV
     assert isinstance(header["CRVAL1"], str)  # the frame's own header is left alone
 
 

@@ -82,6 +82,6 @@ def mutual_pairs(places: Array, others: Array, tree: cKDTree, radius: float) -> 
     i = np.flatnonzero(np.isfinite(distance))
     if not len(i):
         return i, i
-    _, back = cKDTree(places).query(others[there[i]])
+    _, back = cKDTree(places, balanced_tree=False, compact_nodes=False).query(others[there[i]])
     keep = back == i
     return i[keep], there[i][keep]

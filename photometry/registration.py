@@ -85,7 +85,7 @@ def register(
     Triangles of bright neighbours are compared by their side ratios (Groth 1986), each likeness is tried on the other bright
     stars, the best is refined on all stars by least squares: similarity, affine from 12 stars, then a low polynomial.
     """
-    science, template = _sorted_xy(science_stars), _sorted_xy(template_stars)
+    science, template = bright_first(science_stars), bright_first(template_stars)
     if min(len(science), len(template)) < 3:
         raise TemplateMismatchError(
             f"cannot register: {len(science)} stars on the science frame, {len(template)} on the template, 3 needed"
@@ -94,7 +94,7 @@ def register(
     return _refined(science, template, start, science_shape)
 
 
-def _sorted_xy(stars: Stars) -> Array:
+def bright_first(stars: Stars) -> Array:
     """(n, 2) places, the brightest first, finite ones only."""
     good = np.isfinite(stars["x"]) & np.isfinite(stars["y"]) & (stars["flux"] > 0)
     chosen = stars[good][np.argsort(-stars["flux"][good], kind="stable")]

@@ -62,7 +62,9 @@ def refine(start: Plate, xy: Array, vectors: Array, radius_pixels: float) -> Fit
             tree = cKDTree(there[:depth])
         i, j = mutual_pairs(plate.plane(xy[:depth]) / scale, there, tree, radius)
         if len(i) < LEAST_STARS:
-            raise AstrometryFailedError(f"the fit fell apart: {len(i)} stars agree within {radius:.2f} px, {LEAST_STARS} needed")
+            raise AstrometryFailedError(
+                f"the fit fell apart: {len(i)} stars agree within {radius:.2f} px, {LEAST_STARS} needed"
+            )
         highest = 1 + int(np.searchsorted(STARS_FOR_ORDER, len(i), side="right"))
         tables, keep, sigma = _clipped(xy[i], there[j] - here[i], start.shape, min(highest, 1 + step))
         plate = start.corrected(tables[0] * scale, tables[1] * scale)

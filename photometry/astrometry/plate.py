@@ -25,7 +25,7 @@ _HIGHEST_INVERSE = 6
 
 @dataclass(frozen=True)
 class Plate:
-    """Pixel x, y (0-based) -> degrees east and north on the plane touching at ra, dec: tables of `photometry.polynomials`."""
+    """Pixel x, y (0-based) -> degrees east and north on the plane touching at ra, dec: maps of `photometry.polynomials`."""
 
     ra: float
     dec: float
@@ -49,7 +49,7 @@ class Plate:
         """(2, 2) d(east, north)/d(x, y) in the middle of the frame, degrees per pixel."""
         ny, nx = self.shape
         half = np.array([(nx - 1) / 2, (ny - 1) / 2])
-        return np.array([[self.cx[0, 1], self.cx[1, 0]], [self.cy[0, 1], self.cy[1, 0]]]) / half
+        return np.asarray(np.array([[self.cx[0, 1], self.cx[1, 0]], [self.cy[0, 1], self.cy[1, 0]]]) / half)
 
     def scale_degrees(self) -> float:
         """Of a pixel's side, in the middle."""

@@ -1,8 +1,8 @@
 """Where on the sky a pattern of stars lies, from a catalog, within degrees of where the header says.
 
-Triangles of neighbouring bright stars are compared by their angular sides, on the sphere: pixels become directions of a camera
-by the instrument's scale, and each likeness is a rotation of the sphere (Wahba's problem; Kabsch 1976), mirrored where the
-two triangles turn the other way.  So a pole or RA 0 is a place like any other.
+Triangles of neighbouring bright stars are compared by their angular sides, on the sphere: pixels become directions of a
+camera by the instrument's scale, and each likeness is a rotation of the sphere (Wahba's problem; Kabsch 1976), mirrored
+where the two triangles turn the other way.  So a pole or RA 0 is a place like any other.
 """
 
 from collections.abc import Iterator
@@ -35,10 +35,9 @@ _CAMERA = np.eye(3)
 
 @dataclass(frozen=True)
 class Start:
-    """A plate worth refining, how far it may be wrong, and how many were tried to find it."""
+    """A plate worth refining, wrong by up to `coarse_pixels`, and how many were tried to find it."""
 
     plate: Plate
-    radius_pixels: float
     tried: int
 
 
@@ -58,6 +57,11 @@ class _Field:
         return deproject(plane * factor, _CAMERA)
 
 
+def coarse_pixels(shape: tuple[int, int]) -> float:
+    """How far a start without distortion may be wrong on a frame of that shape."""
+    return max(COARSE_PIXELS, COARSE_SHARE * float(np.hypot(*shape)))
+
+
 def starts(
     xy: Array, shape: tuple[int, int], vectors: Array, radius_degrees: float, settings: AstrometrySettings
 ) -> Iterator[Start]:
@@ -69,7 +73,7 @@ def starts(
     ny, nx = shape
     share = 2 * np.pi * (1 - np.cos(np.deg2rad(radius_degrees)))
     share /= nx * ny * np.deg2rad(field.scale_degrees) ** 2
-    radius = max(COARSE_PIXELS, COARSE_SHARE * float(np.hypot(nx, ny)))
+    radius = coarse_pixels(shape)
     tried, before = 0, (0, 0)
     for depth in DEPTHS:
         n = min(depth, len(xy), int(np.sqrt(MOST_PAIRS / (CATALOG_SURPLUS * max(share, 1.0)))))
@@ -86,7 +90,7 @@ def starts(
         for k in np.argsort(-agree, kind="stable")[:BEST_STARTS]:
             if log_odds(agree[k] - FREE_STARS, expected) > np.log(tried):
                 plate = _plate(field, rotations[k], scales[k], parities[k])
-                yield Start(plate, radius, tried)
+                yield Start(plate, tried)
 
 
 def _triangles(vectors: Array, least: float) -> tuple[Array, Indices]:
@@ -98,7 +102,7 @@ def _triangles(vectors: Array, least: float) -> tuple[Array, Indices]:
 
 
 def _rotations(field: _Field, xy: Array, vectors: Array, radius: float, tolerance: float) -> tuple[Array, Array, Array]:
-    """(n, 3, 3) rotations from camera to sky, (n,) scales over the known one, (n,) parities: from the most alike triangles."""
+    """From the most alike triangles: (n, 3, 3) rotations from camera to sky, (n,) scales over the known, (n,) parities."""
     pixel = np.deg2rad(field.scale_degrees)
     camera = field.vectors(xy, 1.0, 1.0)
     mine, my_corners = _triangles(camera, 4 * radius * pixel)

@@ -51,7 +51,7 @@ class AstrometrySettings:
 
 @dataclass(frozen=True)
 class Half:
-    """One half's own check: stars that agree, their rms on one axis, log-odds, and its shift of the line between the halves."""
+    """One half's own check: stars that agree, their rms on one axis, log-odds, and by how much it moves the line between."""
 
     stars: int
     rms_pixels: float

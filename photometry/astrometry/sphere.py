@@ -25,7 +25,7 @@ def angles(vectors: Array) -> tuple[Array, Array]:
 
 def separation(a: Array, b: Array) -> Array:
     """Degrees between unit vectors, exact for small ones too."""
-    return np.rad2deg(2 * np.arcsin(np.clip(np.linalg.norm(np.asarray(a) - b, axis=-1) / 2, 0, 1)))
+    return np.asarray(np.rad2deg(2 * np.arcsin(np.clip(np.linalg.norm(np.asarray(a) - b, axis=-1) / 2, 0, 1))))
 
 
 def axes(ra: Array | float, dec: Array | float) -> Array:
@@ -37,17 +37,17 @@ def axes(ra: Array | float, dec: Array | float) -> Array:
 
 
 def project(vectors: Array, frame: Array) -> Array:
-    """(n, 2) degrees east and north on the plane that touches the sphere at frame[2] (FITS TAN); NaN 80 degrees off and farther."""
+    """(n, 2) degrees east and north on the plane that touches the sphere at frame[2] (FITS TAN); NaN beyond 80 degrees."""
     x, y, z = np.moveaxis(vectors @ frame.T, -1, 0)
     z = np.where(z > np.cos(np.deg2rad(80.0)), z, np.nan)
-    return np.rad2deg(np.stack([x / z, y / z], axis=-1))
+    return np.asarray(np.rad2deg(np.stack([x / z, y / z], axis=-1)))
 
 
 def deproject(plane: Array, frame: Array) -> Array:
     """Unit vectors of places on the tangent plane."""
     east, north = np.moveaxis(np.deg2rad(plane), -1, 0)
     out = np.stack([east, north, np.ones_like(east)], axis=-1)
-    return (out / np.linalg.norm(out, axis=-1, keepdims=True)) @ frame
+    return np.asarray((out / np.linalg.norm(out, axis=-1, keepdims=True)) @ frame)
 
 
 def moved(ra: Array, dec: Array, pmra: Array, pmdec: Array, years: Array | float) -> Array:

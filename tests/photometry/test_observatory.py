@@ -9,8 +9,8 @@ import pytest
 from astropy.io import fits
 from astropy.time import Time
 
-from photometry.cards import exposure
 from photometry.observatory import Site, bjd_tdb, time_cards
+from photometry.times import exposure_of
 
 DOME_A = Site(77.116, -80.417, 4093.0)
 AMADO = Site(-110.88, 31.68, 1300.0)
@@ -55,7 +55,7 @@ def test_nothing_asks_the_network():
 
 def test_the_cards_say_when_and_where():
     header = fits.Header({"DATE-OBS": "2026-06-21T23:59:30", "EXPTIME": 60.0})
-    cards = time_cards(exposure(header), DOME_A)
+    cards = time_cards(exposure_of(header), DOME_A)
     assert {name: value for name, (value, _) in cards.items() if not name.startswith("OBSGEO")} == {
         "TIMESYS": "UTC", "DATE-BEG": "2026-06-21T23:59:30.000", "DATE-AVG": "2026-06-22T00:00:00.000",
         "DATE-END": "2026-06-22T00:00:30.000", "MJD-AVG": 61213.0,
@@ -70,6 +70,6 @@ def test_the_cards_say_when_and_where():
 
 
 def test_what_is_not_known_has_no_card():
-    assert time_cards(exposure({"EXPTIME": 5.0})) == {}
-    assert set(time_cards(exposure({"DATE-OBS": "2026-06-21T23:59:30"}))) >= {"TIMESYS", "DATE-BEG"}
-    assert "DATE-END" not in time_cards(exposure({"DATE-OBS": "2026-06-21T23:59:30"}))
+    assert time_cards(exposure_of({"EXPTIME": 5.0})) == {}
+    assert set(time_cards(exposure_of({"DATE-OBS": "2026-06-21T23:59:30"}))) >= {"TIMESYS", "DATE-BEG"}
+    assert "DATE-END" not in time_cards(exposure_of({"DATE-OBS": "2026-06-21T23:59:30"}))

@@ -126,7 +126,9 @@ def _normalised(planes: Stamps) -> Stamps:
 
 
 def fit_stamps(psf: PsfModel, x: NDArray[np.float64], y: NDArray[np.float64], rest: Stamps, weights: Stamps) -> PsfModel:
-    """The model corrected by what it leaves of stars at x, y: rest (n, k, k) in shares of their flux, centred; weights alike."""
+    """The model corrected by what it leaves of stars at x, y: rest (n, k, k) in shares of their flux, centred; weights
+    alike.
+    """
     ny, nx = psf.shape
     u, v = 2 * x / max(nx - 1, 1) - 1, 2 * y / max(ny - 1, 1) - 1
     design = np.stack([u**a * v**b for a, b in zip(psf.powers_u, psf.powers_v, strict=True)], axis=1)

@@ -23,7 +23,8 @@ _SIGMA_OF_MAD = 1.4826
 class SmoothMap:
     """value = sum_i coefficients[i] u^a v^b, u, v = 2 (x, y) / (n - 1) - 1, (a, b) = polynomial_powers(order)[i].
 
-    covariance (terms, terms); rms: robust scatter of the stars about it; used (n,) bool: the stars that were believed; shape: the
+    covariance (terms, terms); rms: robust scatter of the stars about it; excess: what of it
+    their errors do not explain; used (n,) bool: the stars that were believed; shape: the
     frame's (ny, nx).
     """
 
@@ -31,6 +32,7 @@ class SmoothMap:
     covariance: Array
     order: int
     rms: float
+    excess: float
     used: NDArray[np.bool_]
     shape: tuple[int, int]
 
@@ -57,23 +59,17 @@ def fit_map(
 ) -> tuple[SmoothMap, Array]:
     """The map of values with standard deviations at pixels x, y, of the order up to `most` that they ask for.
 
-    extra (n,): a further regressor, such as a colour.  Second: its (coefficient, error), NaN without.  A scatter beyond the errors
-    counts as an error of each star.
+    extra (n,): a further regressor, such as a colour.  Second: its (coefficient, error), NaN without.  A scatter beyond
+    the errors counts as an error of each star.
     """
-    best, lowest = _fit(x, y, values, errors, shape, 0, extra), np.inf
-    scatter = best[0].rms
-    for order in range(most + 1):
-        terms = len(polynomial_powers(order))
-        if order and len(x) < STARS_A_TERM * terms:
-            break
-        found = _fit(x, y, values, errors, shape, order, extra)
-        # the same robust loss for all orders: what is far off counts as far off, no more
-        noise = np.hypot(errors, min(scatter, found[0].rms))
-        loss = float(np.minimum(((values - found[2]) / noise) ** 2, CLIP_SIGMA**2).sum()) if len(x) else 0.0
-        scatter = min(scatter, found[0].rms)
-        if loss + _BETTER * terms < lowest:
-            best, lowest = found, loss + _BETTER * terms
-    return best[0], best[1]
+    orders = [o for o in range(most + 1) if not o or len(x) >= STARS_A_TERM * len(polynomial_powers(o))]
+    fits = [_fit(x, y, values, errors, shape, order, extra) for order in orders]
+    # one noise and one robust loss for all orders: what is far off counts as far off, no more
+    noise = np.hypot(errors, min(found.excess for found, _, _ in fits))
+    with np.errstate(invalid="ignore"):
+        loss = [float(np.minimum(((values - model) / noise) ** 2, CLIP_SIGMA**2).sum()) for _, _, model in fits]
+    best = int(np.argmin([total + _BETTER * len(polynomial_powers(o)) for total, o in zip(loss, orders, strict=True)]))
+    return fits[best][0], fits[best][1]
 
 
 def _fit(
@@ -87,7 +83,7 @@ def _fit(
     n = design.shape[1]
     if len(values) < n:
         nothing = SmoothMap(
-            np.full(terms, np.nan), np.full((terms, terms), np.nan), order, np.nan, np.zeros(len(x), bool), shape
+            np.full(terms, np.nan), np.full((terms, terms), np.nan), order, np.nan, np.nan, np.zeros(len(x), bool), shape
         )
         return nothing, np.full(2, np.nan), np.full(len(x), np.nan)
     model = np.full(len(values), np.median(values))
@@ -109,7 +105,7 @@ def _fit(
         mad = _SIGMA_OF_MAD * float(np.median(np.abs(rest))) * np.sqrt(len(rest) / max(len(rest) - n, 1))
         scatter = float(np.sqrt(max(mad**2 - float(np.median(errors[used])) ** 2, 0.0)))
     rms = _SIGMA_OF_MAD * float(np.median(np.abs((values - model)[used])))
-    found = SmoothMap(solved[:terms], covariance[:terms, :terms], order, rms, used, shape)
+    found = SmoothMap(solved[:terms], covariance[:terms, :terms], order, rms, scatter, used, shape)
     colour = np.array([solved[-1], np.sqrt(covariance[-1, -1])]) if extra is not None else np.full(2, np.nan)
     return found, colour, model
 

@@ -36,8 +36,9 @@ class ZeroFlag(IntFlag):
 class ZeroPointSettings:
     """Limits, in magnitudes.
 
-    cloud: below the expected zero point; structure: rms of the map over the frame; same: rms of the map less the one before, that is
-    frost; twilight: sky brighter than expected; scatter: rms of the stars; order: the map's highest.
+    cloud: below the expected zero point; structure: rms of the map over the frame; same: rms of the map less the one
+    before, that is frost; twilight: sky brighter than expected; scatter: of the stars beyond their errors; order: the
+    map's highest.
     """
 
     cloud: float = 0.2
@@ -50,8 +51,8 @@ class ZeroPointSettings:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the frame is compared with, where it is known: the zero point of clear nights, the map that was measured before (its
-    mean does not matter), the sky's level in the frame's unit.
+    """What the frame is compared with, where it is known: the zero point of clear nights, the map that was measured
+    before (its mean does not matter), the sky's level in the frame's unit.
     """
 
     value: float | None = None
@@ -61,8 +62,9 @@ class Expected:
 
 @dataclass(frozen=True)
 class ZeroPoint:
-    """value, error: mean over the frame, magnitudes for a flux of 1; map: over the frame; colour, colour_error: the colour term, 0 and
-    NaN without colours; rms: of the stars, magnitudes; stars: that were used; reasons: one line for each flag.
+    """value, error: mean over the frame, magnitudes for a flux of 1; map: over the frame; colour, colour_error: the
+    colour term, 0 and NaN without colours; rms: of the stars, magnitudes; stars: that were used; reasons: one line for
+    each flag.
     """
 
     value: float
@@ -97,7 +99,8 @@ def measure_zero_point(
     expected: Expected = NOTHING_KNOWN,
     settings: ZeroPointSettings = DEFAULTS,
 ) -> ZeroPoint:
-    """Of matched stars: (n,) each, 0-based pixels of a frame (ny, nx); colours are best taken from a mean colour of the catalog.
+    """Of matched stars: (n,) each, 0-based pixels of a frame (ny, nx); colours are best taken from a mean colour of the
+    catalog.
 
     Stars without a positive flux or a finite magnitude or colour take no part.  sky: the frame's level, for twilight.
     """
@@ -119,32 +122,37 @@ def _judge(
     found: SmoothMap, value: float, sky: float | None, expected: Expected, settings: ZeroPointSettings
 ) -> tuple[ZeroFlag, tuple[str, ...]]:
     """What the map and the sky say of the frame, each flag with its reason and the numbers."""
-    flags, reasons = ZeroFlag(0), []
+    said: list[tuple[ZeroFlag, str]] = []
     stars = int(found.used.sum())
     if stars < FEWEST_STARS:
-        flags |= ZeroFlag.FEW_STARS
-        reasons.append(f"{stars} stars, {FEWEST_STARS} are needed")
-    if found.rms > settings.scatter:
-        flags |= ZeroFlag.SCATTER
-        reasons.append(f"stars scatter by {found.rms:.3f} mag, at most {settings.scatter:g} is believed")
+        said.append((ZeroFlag.FEW_STARS, f"{stars} stars, {FEWEST_STARS} are needed"))
+    if found.excess > settings.scatter:
+        reason = f"stars scatter by {found.excess:.3f} mag beyond their errors, at most {settings.scatter:g} is believed"
+        said.append((ZeroFlag.SCATTER, reason))
     if expected.value is not None and value < expected.value - settings.cloud:
-        flags |= ZeroFlag.CLOUD
-        reasons.append(f"cloud: {expected.value - value:.2f} mag less light than expected, limit {settings.cloud:g}")
+        reason = f"cloud: {expected.value - value:.2f} mag less light than expected, limit {settings.cloud:g}"
+        said.append((ZeroFlag.CLOUD, reason))
     if found.structure > settings.structure:
-        fixed = expected.map is not None and _unlike(found, expected.map) < settings.same
-        flags |= ZeroFlag.FROST if fixed else ZeroFlag.PATCHY
-        what = "the same as before: frost or a wrong flat" if fixed else "not there before: patchy cloud"
-        reasons.append(
-            f"zero point varies by {found.structure:.3f} mag rms over the frame, {what if expected.map else 'cloud or frost'}"
-        )
+        said.append(_structure(found, expected.map, settings))
     if sky is not None and expected.sky is not None and sky > 0 and expected.sky > 0:
         brighter = 2.5 * float(np.log10(sky / expected.sky))
         if brighter > settings.twilight:
-            flags |= ZeroFlag.TWILIGHT
-            reasons.append(
-                f"twilight or Moon: the sky is {brighter:.2f} mag brighter than expected, limit {settings.twilight:g}"
-            )
-    return flags, tuple(reasons)
+            reason = f"twilight or Moon: the sky is {brighter:.2f} mag brighter than expected, limit {settings.twilight:g}"
+            said.append((ZeroFlag.TWILIGHT, reason))
+    flags = ZeroFlag(0)
+    for flag, _ in said:
+        flags |= flag
+    return flags, tuple(reason for _, reason in said)
+
+
+def _structure(found: SmoothMap, before: SmoothMap | None, settings: ZeroPointSettings) -> tuple[ZeroFlag, str]:
+    """Frost where the structure is the one before, else patchy cloud; without one before it may be either."""
+    varies = f"zero point varies by {found.structure:.3f} mag rms over the frame, limit {settings.structure:g}"
+    if before is None:
+        return ZeroFlag.PATCHY, f"{varies}: patchy cloud, frost or a wrong flat"
+    if _unlike(found, before) < settings.same:
+        return ZeroFlag.FROST, f"{varies}, the same as before: frost or a wrong flat"
+    return ZeroFlag.PATCHY, f"{varies}, not there before: patchy cloud"
 
 
 def _unlike(found: SmoothMap, before: SmoothMap) -> float:

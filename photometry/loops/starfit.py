@@ -1,10 +1,11 @@
 """Stars fitted together, group by group: flux and place of each, by Gauss-Newton steps with the model's own variance.
 
-    minimise  sum_p (d_p - sum_k F_k P(p - x_k))^2 / V_p,    V = sky + model / gain,    over the pixels p of the stars' squares.
+    minimise  sum_p (d_p - sum_k F_k P(p - x_k))^2 / V_p,    V = sky + model / gain,    over the pixels p of the stars'
+    squares.
 
-V is of the model, never of the data: noise that makes a pixel faint would give it weight, and fluxes too low (Humphrey et al.
-2009, ApJ 693, 822).  It is held while a step is computed, which makes the solution that of sum (d - m) dm / V = 0: unbiased.
-A star's light beyond its square is what the scene's model says; the caller renews that and fits again.
+V is of the model, never of the data: noise that makes a pixel faint would give it weight, and fluxes too low (Humphrey
+et al. 2009, ApJ 693, 822).  It is held while a step is computed, which makes the solution that of sum (d - m) dm / V =
+0: unbiased. A star's light beyond its square is what the scene's model says; the caller renews that and fits again.
 """
 
 from typing import NamedTuple
@@ -38,8 +39,8 @@ class Limits(NamedTuple):
 
 
 class Fits(NamedTuple):
-    """Of n stars: stars (n, 3) flux, x, y, from where the fit starts to where it ends; errors (n, 3) of these, chi2 (n,) reduced,
-    flags (n,).
+    """Of n stars: stars (n, 3) flux, x, y, from where the fit starts to where it ends; errors (n, 3) of these, chi2 (n,)
+    reduced, flags (n,).
     """
 
     stars: Array

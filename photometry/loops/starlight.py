@@ -13,8 +13,9 @@ Plane = NDArray[np.float32]
 
 
 class Scene(NamedTuple):
-    """data, model (ny, nx) float32: the frame without its sky, and the stars' light on it as far as it is known; mask (ny, nx)
-    uint16 and the bits of it that make a pixel useless, and those that say it is saturated; gain: electrons per unit.
+    """data, model (ny, nx) float32: the frame without its sky, and the stars' light on it as far as it is known; mask
+    (ny, nx) uint16 and the bits of it that make a pixel useless, and those that say it is saturated; gain: electrons per
+    unit.
     """
 
     data: Plane
@@ -47,7 +48,9 @@ def add_stars(out: Plane, psf: Spline, stars: Array, y0: int, y1: int) -> None:
 
 @njit(nogil=True, cache=True)
 def guess_fluxes(scene: Scene, psf: Spline, half: int, places: Array, out: Array) -> None:
-    """out (n,): sum(P D) / sum(P^2) at places (n, 2) x, y over 2 half + 1 pixels square; left alone where all are useless."""
+    """Out (n,): sum(P D) / sum(P^2) at places (n, 2) x, y over 2 half + 1 pixels square; left alone where all are
+    useless.
+    """
     ny, nx = scene.data.shape
     size = 2 * half + 1
     block = np.empty((size + 2 * REACH, size + 2 * REACH))
@@ -106,7 +109,7 @@ def _less_model(scene: Scene, xi: int, yi: int, tile: Plane, useless: NDArray[np
 def force_fluxes(
     data: Plane, variance: Plane, useless: NDArray[np.bool_], psf: Spline, places: Array, seen_share: float, out: Array
 ) -> None:
-    """out (n, 3): F = sum(P D / V) / sum(P^2 / V), 1 / sum(P^2 / V) and sum(P^3 / V^2) / sum(P^2 / V)^2 at each place x, y.
+    """Out (n, 3): F = sum(P D / V) / sum(P^2 / V), 1 / sum(P^2 / V) and sum(P^3 / V^2) / sum(P^2 / V)^2 at each place x, y.
 
     The variance of F is the second, and the third times the source's flux where V does not hold its photons.  NaN where less
     than `seen_share` of the PSF's squares can be used.

@@ -20,9 +20,10 @@ _SIGMA_OF_MAD = 1.4826
 
 @dataclass(frozen=True)
 class Agreement:
-    """bins of BIN, a magnitude wide, the brightest first: first minus second in magnitudes, its error and robust scatter, and the
-    scatter that the errors expect, were they independent (of one frame's pixels they are not).  offset, error: of all bright
-    stars.  agrees: whether the offset and each telling bin are within the limit; reason: why not, "" if they are.
+    """bins of BIN, a magnitude wide, the brightest first: first minus second in magnitudes, its error and robust
+    scatter, and the scatter that the errors expect, were they independent (of one frame's pixels they are not).  offset,
+    error: of all bright stars.  agrees: whether the offset and each telling bin are within the limit; reason: why not,
+    "" if they are.
     """
 
     bins: NDArray[np.void]
@@ -33,8 +34,8 @@ class Agreement:
 
 
 def agreement(flux: Array, flux_err: Array, other: Array, other_err: Array, limit: float = LIMIT) -> Agreement:
-    """Compare two fluxes (n,) of the same isolated stars, -2.5 log10(flux / other); stars that are not positive in both are left
-    out.  With too few bright stars it does not agree, and says so.
+    """Compare two fluxes (n,) of the same isolated stars, -2.5 log10(flux / other); stars that are not positive in both
+    are left out.  With too few bright stars it does not agree, and says so.
     """
     good = (flux > 0) & (other > 0) & np.isfinite(flux_err + other_err)
     delta = -MAG_PER_LN * np.log(flux[good] / other[good])

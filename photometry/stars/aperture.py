@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from photometry.image import Image
 from photometry.loops.starlight import cut_stars
-from photometry.mask import WORTHLESS
 from photometry.psf import PsfModel
 from photometry.smooth_map import SmoothMap, fit_map
 from photometry.stars.fit import StarFits, StarFlag, scene_of, sky_variance_at, spline_of
@@ -29,14 +28,14 @@ FLAT = 5e-4  # of the flux: a step that is smaller, or smaller than its error, i
 BRIGHT_SNR = 50.0
 SKY_ERROR = 0.02  # of a pixel's noise: how well the level under a star is known
 _AT_A_TIME = 8192
-_MESH = 64  # pixels
 _UNFIT = StarFlag.NOT_CONVERGED | StarFlag.EDGE | StarFlag.MASKED | StarFlag.PLACE_HELD | StarFlag.NO_FIT | StarFlag.BLENDED
 
 
 @dataclass(frozen=True)
 class GrowthCurve:
-    """radii (n,) pixels, the last one where the curve is flat; steps (n - 1): maps of ln F(r_i+1) / F(r_i); best: index of the circle
-    with the most signal to noise for a star of the frame's median flux; psf_total: map of ln total / PSF flux; stars: measured on.
+    """radii (n,) pixels, the last one where the curve is flat; steps (n - 1): maps of ln F(r_i+1) / F(r_i); best: index
+    of the circle with the most signal to noise for a star of the frame's median flux; psf_total: map of ln total / PSF
+    flux; stars: measured on.
     """
 
     radii: Array
@@ -49,7 +48,7 @@ class GrowthCurve:
     def shares(self) -> Array:
         """(n,): of the total within each radius, mean over the frame."""
         steps = np.array([step.middle[0] for step in self.steps])
-        return np.exp(-np.append(np.cumsum(steps[::-1])[::-1], 0.0))
+        return np.asarray(np.exp(-np.append(np.cumsum(steps[::-1])[::-1], 0.0)))
 
     @property
     def error(self) -> float:
@@ -66,15 +65,16 @@ class GrowthCurve:
 
 
 def measure_growth(image: Image, psf: PsfModel, fits: StarFits) -> GrowthCurve | None:
-    """The growth curve of a frame without its sky, from its fitted stars; None with fewer than FEWEST_STARS bright whole ones."""
+    """The growth curve of a frame without its sky, from its fitted stars; None with fewer than FEWEST_STARS bright whole
+    ones.
+    """
     stars = _bright(fits)
     if len(stars) < FEWEST_STARS:
         return None
     x, y, flux = stars["x"], stars["y"], stars["flux"]
     sky = sky_variance_at(image, x, y)
     radii = np.unique(np.clip(np.array(RADII_FWHM) * psf.fwhm, SMALLEST_RADIUS, LARGEST_RADIUS))
-    known = _light_and_sky(image, fits)
-    sums = np.stack([_sums(image, known, psf, stars, radius) for radius in radii], axis=1)
+    sums = np.stack([_sums(image, fits.model, psf, stars, radius) for radius in radii], axis=1)
     steps: list[SmoothMap] = []
     for i in range(len(radii) - 1):
         ring = np.pi * (radii[i + 1] ** 2 - radii[i] ** 2)
@@ -83,7 +83,8 @@ def measure_growth(image: Image, psf: PsfModel, fits: StarFits) -> GrowthCurve |
             photons = ring * sky + np.abs(sums[:, i + 1] - sums[:, i]) / image.gain
             error = np.sqrt(photons + (SKY_ERROR * ring) ** 2 * sky) / sums[:, i]
         good = np.isfinite(growth + error) & (sums[:, i] > 0)
-        steps.append(fit_map(x[good], y[good], growth[good], error[good], image.shape, _order(i, radii, psf))[0])
+        level = ring / sums[good, i]  # light that does not grow with the star's: faint stars that nobody found
+        steps.append(fit_map(x[good], y[good], growth[good], error[good], image.shape, _order(i, radii, psf), level)[0])
     flat = _flat_from(steps)
     curve = GrowthCurve(radii[: flat + 1], tuple(steps[:flat]), 0, steps[0], len(stars))
     best = _best(curve, float(np.median(fits.stars["flux"][fits.stars["flux"] > 0])), float(np.median(sky)), image.gain)
@@ -99,13 +100,13 @@ def measure_growth(image: Image, psf: PsfModel, fits: StarFits) -> GrowthCurve |
 def aperture_fluxes(
     image: Image, psf: PsfModel, fits: StarFits, growth: GrowthCurve
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """(flux, its error, whether pixels were missing) of every fitted star, total: within the best radius, neighbours taken off,
-    corrected.  The error is of the star's photons, the sky's and the read-out's; growth.error is common to all.
+    """(flux, its error, whether pixels were missing) of every fitted star, total: within the best radius, neighbours
+    taken off, corrected.  The error is of the star's photons, the sky's and the read-out's; growth.error is common to all.
     """
     stars = fits.stars
     x, y = stars["x"], stars["y"]
     radius = float(growth.radii[growth.best])
-    flux, cut = _sums_and_cuts(image, _light_and_sky(image, fits), psf, stars, radius)
+    flux, cut = _sums_and_cuts(image, fits.model, psf, stars, radius)
     variance = np.pi * radius**2 * sky_variance_at(image, x, y) + np.maximum(flux, 0) / image.gain
     correction = growth.correction(x, y)
     return flux * correction, np.sqrt(variance) * correction, cut
@@ -120,27 +121,19 @@ def _bright(fits: StarFits) -> NDArray[np.void]:
     return np.asarray(stars[chosen[np.argsort(-stars["flux"][chosen], kind="stable")][:MOST_STARS]])
 
 
-def _light_and_sky(image: Image, fits: StarFits) -> NDArray[np.float32]:
-    """The stars' light, and the level that is left without them: of faint stars that nobody found, and a sky that was a little off."""
-    useless = ((image.mask & int(WORTHLESS)) != 0) | ~np.isfinite(image.data)
-    left = np.where(useless, np.float32(0), image.data - fits.model)
-    side = max(8, min(_MESH, min(image.shape) // 2))
-    return np.asarray(fits.model + sep.Background(left, mask=useless, bw=side, bh=side).back(dtype=np.float32))
-
-
-def _sums(image: Image, known: NDArray[np.float32], psf: PsfModel, stars: NDArray[np.void], radius: float) -> Array:
+def _sums(image: Image, model: NDArray[np.float32], psf: PsfModel, stars: NDArray[np.void], radius: float) -> Array:
     """Within a circle; NaN where pixels are missing."""
-    flux, cut = _sums_and_cuts(image, known, psf, stars, radius)
+    flux, cut = _sums_and_cuts(image, model, psf, stars, radius)
     return np.where(cut, np.nan, flux)
 
 
 def _sums_and_cuts(
-    image: Image, known: NDArray[np.float32], psf: PsfModel, stars: NDArray[np.void], radius: float
+    image: Image, model: NDArray[np.float32], psf: PsfModel, stars: NDArray[np.void], radius: float
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Each star alone, on a tile of its own: sep sums the tiles, one below the other, as one image."""
     half = int(np.ceil(radius)) + 1
     size = 2 * half + 1
-    scene, spline = scene_of(image, known), spline_of(psf, psf.half)
+    scene, spline = scene_of(image, model), spline_of(psf, psf.half)
     flux, cut = np.full(len(stars), np.nan), np.ones(len(stars), bool)
     for first in range(0, len(stars), _AT_A_TIME):
         part = stars[first : first + _AT_A_TIME]
@@ -172,7 +165,7 @@ def _flat_from(steps: list[SmoothMap]) -> int:
 
 def _is_flat(step: SmoothMap) -> bool:
     value, error = step.middle
-    return not value > max(FLAT, 2 * error)
+    return not value > max(FLAT, error)
 
 
 def _best(curve: GrowthCurve, flux: float, sky: float, gain: float) -> int:

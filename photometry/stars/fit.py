@@ -45,6 +45,7 @@ SETTLED = 0.02  # of its error, that a star may still change by
 MOST_PASSES = 10
 PIECES = 32  # that the groups, and the frame's rows, are dealt out in
 ROWS_PER_STAMP = 5  # in a piece of the frame, for a stamp that reaches into two is drawn twice
+_FADING = 8  # pixels of nothing round a stamp, after which what its edge does to the coefficients is gone
 _SPARSE, _CELL = 3, 32  # every third pixel's variance, by cells of so many of these
 
 
@@ -69,8 +70,8 @@ STAR = np.dtype(
 
 @dataclass(frozen=True)
 class StarFits:
-    """stars (n,) of STAR: x, y 0-based pixels, fluxes in the image's unit as the PSF's unit sum has them, chi2 reduced, group: how
-    many were fitted together.  model (ny, nx) float32: their light on the frame.
+    """stars (n,) of STAR: x, y 0-based pixels, fluxes in the image's unit as the PSF's unit sum has them, chi2 reduced,
+    group: how many were fitted together.  model (ny, nx) float32: their light on the frame.
     """
 
     stars: NDArray[np.void]
@@ -106,8 +107,10 @@ def scene_of(image: Image, model: NDArray[np.float32]) -> Scene:
 
 
 def spline_of(psf: PsfModel, reach: int) -> Spline:
-    """The PSF's B-spline coefficients, `reach` pixels and those that a value there takes on each side of the middle at least."""
-    pad = max(reach + REACH - psf.half, REACH) + 1
+    """The PSF's B-spline coefficients, `reach` pixels and those that a value there takes on each side of the middle at
+    least.
+    """
+    pad = max(reach + REACH - psf.half, REACH) + _FADING
     planes = np.pad(psf.planes, ((0, 0), (pad, pad), (pad, pad)))
     filtered = [ndimage.spline_filter(plane, order=5, mode="mirror") for plane in planes]
     powers = np.array([psf.powers_u, psf.powers_v], np.int64)
@@ -124,7 +127,7 @@ def sky_variance_at(image: Image, x: Array, y: Array) -> Array:
     rows = np.clip(np.rint(y / _SPARSE).astype(np.int64), 0, plane.shape[0] - 1)
     columns = np.clip(np.rint(x / _SPARSE).astype(np.int64), 0, plane.shape[1] - 1)
     low = 0.1 * float(np.median(plane))
-    return np.maximum(plane[rows, columns], max(low, float(np.finfo(np.float32).tiny))).astype(float)
+    return np.asarray(np.maximum(plane[rows, columns], max(low, float(np.finfo(np.float32).tiny))), float)
 
 
 def add_light(plane: NDArray[np.float32], psf: Spline, stars: Array, threads: Executor) -> None:
@@ -220,7 +223,9 @@ class _Job:
 
 
 def _neighbours(psf: PsfModel, found: Array, half: int) -> tuple[NDArray[np.int64], Array]:
-    """Pairs of stars that see each other's light, and the share of a flux that leaks: sum(P P') / sum(P^2) at their distance."""
+    """Pairs of stars that see each other's light, and the share of a flux that leaks: sum(P P') / sum(P^2) at their
+    distance.
+    """
     ny, nx = psf.shape
     stamp = psf.at((nx - 1) / 2, (ny - 1) / 2)
     pairs = cKDTree(found).query_pairs(psf.half + half, output_type="ndarray").astype(np.int64)

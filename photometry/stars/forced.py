@@ -37,8 +37,9 @@ def forced_fluxes(
     threads: Executor,
     correlation: Array | float = 1.0,
 ) -> tuple[Array, Array]:
-    """(flux, standard deviation) (n,) at 0-based pixels x, y, in the unit of data (ny, nx); NaN off the frame and where less than
-    SEEN_SHARE of the PSF is usable.  gain: electrons per unit; correlation: c.  Never raises on arrays of one shape.
+    """(flux, standard deviation) (n,) at 0-based pixels x, y, in the unit of data (ny, nx); NaN off the frame and where
+    less than SEEN_SHARE of the PSF is usable.  gain: electrons per unit; correlation: c.  Never raises on arrays of one
+    shape.
     """
     places = np.column_stack([x, y]).astype(float)
     out = np.empty((len(places), 3))

@@ -14,8 +14,8 @@ _SHORTEST = 1e-3  # pixels: what is closer is at one place, and fitted alone
 def friends(x: NDArray[np.float64], y: NDArray[np.float64], link: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(members, starts): group g is members[starts[g]:starts[g + 1]], in rows of the frame from top to bottom.
 
-    Stars closer than `link` pixels are in one group; of more than LARGEST_GROUP the links are shortened until all are smaller,
-    so that those stay together whose light overlaps most.
+    Stars closer than `link` pixels are in one group; of more than LARGEST_GROUP the links are shortened until all are
+    smaller, so that those stay together whose light overlaps most.
     """
     label = np.zeros(len(x), np.int64)
     todo, reach, used = np.arange(len(x)), link, 0

@@ -1,8 +1,8 @@
 """The PSF that a frame's photometry is done with, and how good it is.
 
-The subtraction's model (`photometry.psf.build_psf`) is the start.  It is corrected by what is left of the PSF stars after all
-stars were fitted with it and their neighbours taken off: no star is resampled but for that remainder, so that neither
-noise in its place nor the interpolation broadens the model.
+The subtraction's model (`photometry.psf.build_psf`) is the start.  It is corrected by what is left of the PSF stars
+after all stars were fitted with it and their neighbours taken off: no star is resampled but for that remainder, so that
+neither noise in its place nor the interpolation broadens the model.
 """
 
 from concurrent.futures import Executor
@@ -18,8 +18,8 @@ from photometry.image import Image
 from photometry.loops.starlight import cut_stars
 from photometry.mask import WORTHLESS
 from photometry.psf import BRIGHT_SIGMA, PsfModel, build_psf, core_covariance, fit_stamps
-from photometry.smooth_map import fit_map
 from photometry.psf_stars import FWHM_PER_SIGMA, brightest_of_each
+from photometry.smooth_map import fit_map
 from photometry.stars.fit import StarFits, StarFlag, fit_stars, scene_of, sky_variance_at, spline_of
 
 Array = NDArray[np.float64]
@@ -159,8 +159,8 @@ def _corrected(image: Image, psf: PsfModel, fits: StarFits, chosen: NDArray[np.i
     shares = np.where(good, rest / flux, 0.0)
     shifts = zip(shares, np.rint(x) - x, np.rint(y) - y, strict=True)
     moved = np.stack([ndimage.shift(share, (b, a), order=5, mode="nearest") for share, a, b in shifts])
-    # a star's weight: its flux^2 over a noise that grows with the flux, so that no single star rules
-    level = flux**2 / (sky + (MODEL_SHARE * flux * psf.planes[0].max()) ** 2)
+    # one over the variance of the shares; the last term, so that no single star rules
+    level = flux**2 / (noise**2 + (MODEL_SHARE * flux * psf.planes[0].max()) ** 2)
     believed = good & (np.abs(rest) < CLIP_SIGMA * noise + FIRST_CLIP * light)
     corrected = psf
     for _ in range(CLIPS):
@@ -174,7 +174,8 @@ def _corrected(image: Image, psf: PsfModel, fits: StarFits, chosen: NDArray[np.i
 def _pedestal(
     image: Image, psf: PsfModel, stars: NDArray[np.void], rest: Array, good: NDArray[np.bool_], sky: Array
 ) -> float:
-    """The level that all stars stand on, faint ones that nobody found: of the outer stamps' light what does not grow with the star's.
+    """The level that all stars stand on, faint ones that nobody found: of the outer stamps' light what does not grow
+    with the star's.
 
     It would be a wing of the model, and the broader the fainter the stars.
     """

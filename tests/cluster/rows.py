@@ -11,6 +11,7 @@ ALL: tuple[Take, ...] = (
     rows_power.two_dead_provisional,
     rows_power.two_dead_park,
     rows_network.partitions_of_four,
+    rows_network.partitions_provisional,
     rows_network.directed_cuts_of_four,
     *rows_able.ROWS,
     rows_power.returns_temporary,

@@ -9,7 +9,7 @@ from bench.table import Row
 from tests.cluster.cluster import Cluster
 from tests.cluster.paper import Plan
 from tests.cluster.rows_power import THREE
-from tests.cluster.stage import OWN_GAP_SECONDS, Stage, Take, Timed, double_holders, kept_promises, own_gaps
+from tests.cluster.stage import OWN_GAP_SECONDS, Stage, Timed, double_holders, kept_promises, own_gaps
 
 FOUR = Plan(
     nodes=("a", "b", "c", "d"),
@@ -120,12 +120,3 @@ def partitions_of_four(stage: Stage) -> list[Row]:
 def directed_cuts_of_four(stage: Stage) -> list[Row]:
     """Twelve there are."""
     return directed(stage, FOUR, stage.size.directed4)
-
-
-ROWS: tuple[Take, ...] = (
-    partitions_of_three,
-    directed_cuts_of_three,
-    partitions_of_four,
-    partitions_provisional,
-    directed_cuts_of_four,
-)

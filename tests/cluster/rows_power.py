@@ -6,7 +6,7 @@ from itertools import pairwise
 from bench.table import Row
 from tests.cluster import etcd
 from tests.cluster.paper import Plan
-from tests.cluster.stage import LATER_SECONDS, Stage, Take, Timed, kept_promises, spread
+from tests.cluster.stage import LATER_SECONDS, Stage, Timed, kept_promises, spread
 
 THREE = Plan()
 AS_IT_IS = Plan(ha={"lease_seconds": 6, "quorum_seconds": 8.0})  # the defaults: its times are promised
@@ -135,6 +135,3 @@ def returns_permanent(stage: Stage) -> list[Row]:
         ]
     stage.spend()
     return rows
-
-
-ROWS: tuple[Take, ...] = (power_cuts, two_dead_provisional, two_dead_park, returns_temporary, returns_permanent)

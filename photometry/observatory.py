@@ -1,8 +1,8 @@
 """Where the telescope stands, and what of an exposure depends on that: barycentric times, and cards of time and place.
 
-All of it from tables that come with astropy, never from the network.
-UTC is what the cards of a frame say (`photometry.times.exposure_of`).  BJD_TDB is good to 0.1 s for a star: the Earth's place
-to some 10 km (astropy's built-in ephemeris), its rotation to a second where the tables end, no parallax.
+All of it from tables that come with astropy, never from the network.  UTC is what `photometry.times.exposure_of` says.
+BJD_TDB is good to 0.1 s for a star: the Earth's place to some 10 km (astropy's built-in ephemeris), its rotation to a
+second where the tables end, no parallax.
 """
 
 import warnings

@@ -27,7 +27,7 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-FOR_EVERY_RUNNER = ("ast3d.runner", "photometry.cards", "photometry.manifest")
+FOR_EVERY_RUNNER = ("ast3d.runner", "photometry.times", "photometry.manifest")
 FOR_PHOTOMETRY = ("photometry.pipeline",)
 
 

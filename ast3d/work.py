@@ -163,7 +163,7 @@ def choose_template(folder: Path, named: str | None) -> tuple[Path | None, list[
 
 def night_of_plain(frame: int) -> str:
     """The night of a frame that photometry did not read: from its first headers, else `undated`."""
-    from photometry.cards import night_of
+    from photometry.times import night_of
 
     nights = [night_of(dates_of(cards)) for cards in first_headers(_unzipped(frame))]
     return next((night for night in nights if night != "undated"), "undated")
@@ -171,7 +171,7 @@ def night_of_plain(frame: int) -> str:
 
 def dates_of(cards: dict[str, str]) -> dict[str, str | float]:
     """The cards that tell the time; what is no number where one must be is left out."""
-    from photometry.cards import TIME_CARDS
+    from photometry.times import TIME_CARDS
 
     found: dict[str, str | float] = {name: cards[name] for name in ("DATE-OBS", *TIME_CARDS) if name in cards}
     with contextlib.suppress(KeyError, ValueError):

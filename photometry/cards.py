@@ -1,33 +1,28 @@
-"""What a header says, in numbers: noise, saturation, sections, unit, time.
+"""What a header says, in numbers: noise, saturation, sections, unit.
 
 Headers lie and lack; nothing here raises for what stands in one.  What a card does not say, or says in a way
 that cannot be meant, is None.
 """
 
 import re
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:  # who only wants a night need not load astropy
+if TYPE_CHECKING:  # who only wants a number need not load astropy
     from astropy.io.fits import Header
 
 # EGAIN is electrons per unit by convention; GAIN is often an amplifier's setting, so it comes second.
 GAIN_CARDS = ("EGAIN", "GAIN", "CCDGAIN", "AGAIN_01", "GAIN1", "HIERARCH ESO DET OUT1 CONAD")
 READ_NOISE_CARDS = ("RDNOISE", "READNOIS", "READNOISE", "RON", "ARDNS_01", "RDNOISE1", "HIERARCH ESO DET OUT1 RON")
 SATURATION_CARDS = ("SATURATE", "SATLEVEL", "SATURATION")
-EXPOSURE_CARDS = ("EXPTIME", "EXPOSURE")
-TIME_CARDS = ("UTCSTART", "UTSTART", "UT-START", "TIME-OBS", "UTC-OBS", "UT-OBS", "UT", "UTC", "TM-START")
+KIND_CARDS = ("IMAGETYP", "OBSTYPE", "FRAME")
+_KINDS = {
+    "bias": ("bias", "zero"),
+    "dark": ("dark",),
+    "flat": ("flat",),
+    "science": ("object", "light", "science", "expose"),
+}
 
-_DATE_TIME = re.compile(
-    r"^\s*(\d{4})-(\d{1,2})-(\d{1,2})"
-    r"(?:[T ]+(\d{1,2}):(\d{1,2}):(\d{1,2}(?:\.\d*)?)\s*(Z|[+-]\d{2}:?\d{2})?)?\s*$"
-)
-_OLD_DATE = re.compile(r"^\s*(\d{1,2})/(\d{1,2})/(\d{2})\s*$")
-_TIME = re.compile(r"^\s*(?:\d{4}-\d{1,2}-\d{1,2}T)?(\d{1,2}):(\d{1,2}):(\d{1,2}(?:\.\d*)?)\s*(?:Z|[+-]00:?00)?\s*$")
 _SECTION = re.compile(r"^\s*\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]\s*$")
-_MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
-_SECONDS_PER_DAY = 86400.0
 # What a product on the frame's grid takes over: when, of what and by whom it was exposed, and where it lies on the sky.
 PROVENANCE_CARDS = (
     "TELESCOP", "INSTRUME", "OBSERVAT", "OBSERVER", "OBJECT", "FILTER",
@@ -47,18 +42,6 @@ class Cards(Protocol):
 
     def get(self, name: str, /) -> Any:
         """The card's value, None where it is absent."""
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """start_mjd, mid_mjd: UTC, None where no time of day is known; seconds: None where not said; night:
-    'YYYY-MM-DD'.
-    """
-
-    start_mjd: float | None
-    mid_mjd: float | None
-    seconds: float | None
-    night: str
 
 
 def number(header: Cards, names: tuple[str, ...], low: float, high: float) -> tuple[str, float] | None:
@@ -87,6 +70,16 @@ def whole(header: Cards, name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def frame_kind(header: Cards) -> str:
+    """What a frame is for: bias, dark, flat or science; '' where the header does not say."""
+    for name in KIND_CARDS:
+        said = text(header, name).lower()
+        for kind, words in _KINDS.items():
+            if any(word in said for word in words):
+                return kind
+    return ""
+
+
 def provenance(header: "Header") -> dict[str, str | float | int]:
     """The PROVENANCE_CARDS that the header holds, as one card can hold them."""
     return _plain(header, PROVENANCE_CARDS)
@@ -94,7 +87,12 @@ def provenance(header: "Header") -> dict[str, str | float | int]:
 
 def wcs_cards(header: "Header") -> dict[str, str | float | int]:
     """The cards of the header's primary WCS, distortions by polynomials (PV, SIP) included, in its order."""
-    return _plain(header, tuple(dict.fromkeys(name for name in header if _WCS_CARD.fullmatch(name))))
+    return _plain(header, wcs_names(header))
+
+
+def wcs_names(header: "Header") -> tuple[str, ...]:
+    """The names of those cards, each once."""
+    return tuple(dict.fromkeys(name for name in header if _WCS_CARD.fullmatch(name)))
 
 
 def unit(header: "Header") -> str | None:
@@ -104,7 +102,7 @@ def unit(header: "Header") -> str | None:
     return _UNITS.get(text(header, "BUNIT").lower())
 
 
-def section(header: "Header", name: str, shape: tuple[int, int]) -> tuple[slice, slice] | None:
+def section(header: Cards, name: str, shape: tuple[int, int]) -> tuple[slice, slice] | None:
     """A section card '[x0:x1,y0:y1]' (1-based, inclusive) as (rows, columns); None unless it lies within
     `shape`.
 
@@ -119,35 +117,6 @@ def section(header: "Header", name: str, shape: tuple[int, int]) -> tuple[slice,
     if not (1 <= x0 <= x1 <= nx and 1 <= y0 <= y1 <= ny):
         return None
     return slice(y0 - 1, y1), slice(x0 - 1, x1)
-
-
-def exposure(header: Cards) -> Exposure:
-    """When the frame was exposed.  DATE-OBS with a time; else with a card of the time of day; else MJD-OBS."""
-    found = number(header, EXPOSURE_CARDS, 0.0, 1e6)
-    seconds = found[1] if found else None
-    stamp, day = _stamp(text(header, "DATE-OBS"))
-    if stamp is None and day is not None:
-        stamp = _on(day, header)
-    if stamp is None:
-        mjd = number(header, ("MJD-OBS",), 15000.0, 100000.0)
-        # A whole number is a date that somebody turned into an MJD: no time of day either.
-        if mjd is not None and (mjd[1] % 1.0 or day is None):
-            stamp = _MJD_EPOCH + timedelta(days=mjd[1])
-    if stamp is None:
-        return Exposure(None, None, seconds, day.isoformat() if day else "undated")
-    start = (stamp - _MJD_EPOCH).total_seconds() / _SECONDS_PER_DAY
-    try:
-        night = (stamp - timedelta(hours=12)).date().isoformat()
-    except OverflowError:
-        night = "undated"
-    return Exposure(start, start + (seconds or 0.0) / 2.0 / _SECONDS_PER_DAY, seconds, night)
-
-
-def night_of(header: Cards) -> str:
-    """'YYYY-MM-DD' of the UTC time of exposure minus 12 h; the date itself where no time is known; else
-    'undated'.
-    """
-    return exposure(header).night
 
 
 def _value(header: Cards, name: str) -> Any:
@@ -173,45 +142,3 @@ def _plain(header: "Header", names: tuple[str, ...]) -> dict[str, str | float | 
         if (isinstance(value, str) and value and value.isascii() and value.isprintable())
         or (isinstance(value, int | float) and not isinstance(value, bool))
     }
-
-
-def _stamp(words: str) -> tuple[datetime | None, date | None]:
-    """(UTC time, None), (None, date) or (None, None) from a DATE-OBS; offsets such as -0700 are applied."""
-    old = _OLD_DATE.match(words)
-    if old:
-        words = f"19{old[3]}-{old[2]}-{old[1]}"
-    match = _DATE_TIME.match(words)
-    if match is None:
-        return None, None
-    try:
-        day = date(int(match[1]), int(match[2]), int(match[3]))
-        if match[4] is None:
-            return None, day
-        stamp = _at(day, match[4], match[5], match[6])
-        zone = match[7]
-        if zone and zone != "Z":
-            digits = zone[1:].replace(":", "")
-            shift = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-            stamp += shift if zone[0] == "-" else -shift
-    except (ValueError, OverflowError):
-        return None, None
-    return stamp, None
-
-
-def _on(day: date, header: Cards) -> datetime | None:
-    for name in TIME_CARDS:
-        match = _TIME.match(text(header, name))
-        if match:
-            try:
-                return _at(day, match[1], match[2], match[3])
-            except (ValueError, OverflowError):
-                continue
-    return None
-
-
-def _at(day: date, hours: str, minutes: str, seconds: str) -> datetime:
-    """A second of 60 is a leap second, which timedelta carries over."""
-    if int(hours) > 23 or int(minutes) > 59 or float(seconds) >= 61.0:
-        raise ValueError(f"no such time of day: {hours}:{minutes}:{seconds}")
-    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return midnight + timedelta(hours=int(hours), minutes=int(minutes), seconds=float(seconds))

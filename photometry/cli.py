@@ -25,6 +25,8 @@ _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _EXAMPLES = """examples:
   ast3-photometry process night/0042.fits.fz --template templates/field7.fits --out products/0042
   ast3-photometry subtract science.fits template.fits --out diff --gain 1.5 --json
+  ast3-photometry calibrate build cal/*.fits --instrument lowell42 --out masters
+  ast3-photometry calibrate apply raw.fits --instrument lowell42 --masters masters --out calibrated.fits
   ast3-photometry lightcurve products/* --at 257.1 249.7 --out supernova.ecsv
 """
 
@@ -56,7 +58,7 @@ def _fail(error: object, status: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ast3-photometry",
-        description="Measure a frame, subtract a template from it, or follow one place through published differences.",
+        description="Calibrate a frame, measure it, subtract a template, or follow one place through published differences.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -96,7 +98,41 @@ def _parser() -> argparse.ArgumentParser:
         "--at", nargs=2, type=float, required=True, metavar=("X_TMPL", "Y_TMPL"), help="the place, 0-based template pixels"
     )
     command.add_argument("--out", type=Path, metavar="F.ecsv", help="write the table here")
+    _add_calibrate(commands)
     return parser
+
+
+def _add_calibrate(commands: Any) -> None:
+    what = "masters from frames, or a raw frame calibrated"
+    calibrate = commands.add_parser("calibrate", help=what, description=what.capitalize() + ".")
+    commands = calibrate.add_subparsers(required=True, metavar="COMMAND")
+    command = _command(
+        commands, "build", _calibrate_build, "master bias, dark and flats from raw frames, by what they say they are"
+    )
+    command.add_argument("frames", metavar="FRAME", type=Path, nargs="+", help="bias, dark, flat and science frames")
+    command.add_argument(
+        "--dark-from-science",
+        action="store_true",
+        help="the dark from science frames with different skies, where the sky vanishes",
+    )
+    _add_out(command)
+    _add_instrument(command)
+    command = _command(commands, "apply", _calibrate_apply, "a raw frame in electrons, with variance and mask")
+    command.add_argument("frame", metavar="FRAME", type=Path, help="plain, gzip or tile-compressed FITS")
+    command.add_argument(
+        "--masters", metavar="DIR", type=Path, help="of calibrate build; without them: what the frame alone gives"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="F.fits", help="a new file")
+    _add_instrument(command)
+
+
+def _add_instrument(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--instrument",
+        required=True,
+        metavar="NAME|FILE",
+        help="one of conf/instruments (generic: by the header), or a .yaml file",
+    )
 
 
 def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], dict[str, Any]], what: str) -> Any:
@@ -162,6 +198,25 @@ def _subtract(arguments: argparse.Namespace) -> dict[str, Any]:
     template = Given(arguments.template, other, arguments.template_mask, arguments.template_variance)
     settings = Settings(gpu=arguments.gpu)
     return _into(arguments.out, lambda out: subtract_pair(science, template, out, settings, arguments.planes))
+
+
+def _calibrate_build(arguments: argparse.Namespace) -> dict[str, Any]:
+    from photometry.calibration.commands import build
+
+    _require_files(*arguments.frames)
+    return _into(
+        arguments.out,
+        lambda out: build(arguments.frames, arguments.instrument, out, dark_from_science=arguments.dark_from_science),
+    )
+
+
+def _calibrate_apply(arguments: argparse.Namespace) -> dict[str, Any]:
+    from photometry.calibration.commands import apply
+
+    _require_files(arguments.frame)
+    if arguments.out.exists():
+        raise BadInputError(f"{arguments.out}: is there already; name a new file")
+    return apply(arguments.frame, arguments.instrument, arguments.masters, arguments.out)
 
 
 def _lightcurve(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -31,6 +31,12 @@ class SubtractionFailedError(PhotometryError):
     retriable: ClassVar[bool] = False
 
 
+class AstrometryFailedError(PhotometryError):
+    """Where the frame lies on the sky is not known, or not for certain.  The rest of the frame's products stand."""
+
+    retriable: ClassVar[bool] = False
+
+
 class EnvironmentFailedError(PhotometryError):
     """The machine's fault, not the frame's: no space, an I/O error, memory, a missing template."""
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from photometry.cards import exposure, provenance, wcs_cards
+from photometry.cards import provenance, wcs_cards
+from photometry.times import exposure_of
 from photometry.transform_cards import to_cards
 
 if TYPE_CHECKING:  # .1 s that a frame without a WCS need not wait for
@@ -38,7 +39,7 @@ class Described(Protocol):
 
 def facts_of(frame: Described) -> dict[str, Any]:
     """What every product says of its frame; None where it is not known.  As FITS cards with - for _, upper case."""
-    when = exposure(frame.header)
+    when = exposure_of(frame.header)
     name = Path(frame.path).name.encode("utf-8", "surrogateescape")
     shown = "".join(chr(b) if 32 < b < 127 and b != ord("%") else f"%{b:02X}" for b in name)
     return {

@@ -17,11 +17,11 @@ from astropy.io.fits.verify import VerifyError
 from numpy.typing import NDArray
 
 from photometry import cards, defects
-from photometry.cards import night_of
 from photometry.errors import BadFrameError, EnvironmentFailedError
 from photometry.fits_pixels import read_pixels
 from photometry.image import Image
 from photometry.mask import Bit
+from photometry.times import night_of
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS

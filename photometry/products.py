@@ -13,7 +13,6 @@ from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import NDArray
 
 from photometry import columns
-from photometry.cards import exposure
 from photometry.columns import make_table, write_ecsv, write_fits
 from photometry.facts import Described, difference_cards, fact_cards, facts_of
 from photometry.frame import Frame
@@ -21,6 +20,7 @@ from photometry.settings import Settings
 from photometry.stamps import Look, write_stamps
 from photometry.subtraction.difference import Difference
 from photometry.subtraction.files import write_compressed
+from photometry.times import exposure_of
 
 CATALOG_FITS, CATALOG_ECSV = "catalog.fits", "catalog.ecsv.gz"
 DIFFERENCE, TRANSIENTS, STAMPS, PREVIEW = "difference.fits", "transients.ecsv", "stamps", "preview.png"
@@ -71,7 +71,7 @@ def transient_table(frame: Described, difference: Difference, sources: NDArray[A
     values = {name: sources[name] for name in sources.dtype.names or ()}
     values["id"] = np.arange(1, len(sources) + 1, dtype=np.int32)
     values |= _sky(frame.wcs, sources)
-    middle = exposure(frame.header).mid_mjd
+    middle = exposure_of(frame.header).mid_mjd
     values["mjd"] = np.full(len(sources), np.nan if middle is None else middle)
     layout = (*columns.TRANSIENT[:3], *columns.SKY, *columns.TRANSIENT[3:])
     facts = facts_of(frame)

@@ -4,7 +4,7 @@ Guarantees: `PsfModel.at` sums to one everywhere.  Neighbours, cosmic rays and g
 by star.  Fails with SubtractionFailedError where the frame has no star to measure.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -116,6 +116,26 @@ def _fit_planes(stamps: Stamps, weights: Stamps, design: NDArray[np.float64]) ->
     return np.ascontiguousarray(solved.T.reshape(terms, k, k))
 
 
+def _normalised(planes: Stamps) -> Stamps:
+    """Plane 0 with unit sum, the others with none: so is the model's sum one everywhere."""
+    total = planes.sum(axis=(1, 2))
+    scale = total[0] if total[0] > 0 else 1.0
+    planes = planes / scale
+    planes[1:] -= (total[1:] / scale)[:, None, None] * planes[0]
+    return planes
+
+
+def fit_stamps(psf: PsfModel, x: NDArray[np.float64], y: NDArray[np.float64], rest: Stamps, weights: Stamps) -> PsfModel:
+    """The model corrected by what it leaves of stars at x, y: rest (n, k, k) in shares of their flux, centred; weights
+    alike.
+    """
+    ny, nx = psf.shape
+    u, v = 2 * x / max(nx - 1, 1) - 1, 2 * y / max(ny - 1, 1) - 1
+    design = np.stack([u**a * v**b for a, b in zip(psf.powers_u, psf.powers_v, strict=True)], axis=1)
+    stars = int((weights.max(axis=(1, 2)) > 0).sum())
+    return replace(psf, planes=_normalised(psf.planes + _fit_planes(rest, weights, design)), stars=stars)
+
+
 def build_psf(view: View, stars: Stars, half: int | None = None, limit: int = 300) -> PsfModel:
     """The frame's PSF from its stars (structured x, y, flux, peak; pixels, 0-based).
 
@@ -168,9 +188,6 @@ def _robust_model(view: View, x: NDArray[np.float64], y: NDArray[np.float64], st
         level = flux**2 / (sky + (0.02 * flux * float(model.max())) ** 2)
         w = good * (star_good * level)[:, None, None]
         planes = _fit_planes(stamps / flux[:, None, None], w, design)
-        total = planes.sum(axis=(1, 2))
-        scale = total[0] if total[0] > 0 else 1.0
-        planes = planes / scale
-        planes[1:] -= (total[1:] / scale)[:, None, None] * planes[0]
+        planes = _normalised(planes)
         model = np.tensordot(design, planes, axes=1)
     return PsfModel(planes, tuple(a for a, _ in powers), tuple(b for _, b in powers), (ny, nx), stars=int(star_good.sum()))

@@ -13,12 +13,15 @@ from scipy.spatial import cKDTree
 from scipy.special import pdtrc
 
 from photometry.errors import TemplateMismatchError
+from photometry.polynomials import best_fit, evaluate, mutual_pairs, similarity, transformed
+from photometry.triangles import neighbour_triangles
 
 Stars = NDArray[np.void]
 Array = NDArray[np.float64]
 
 BRIGHT = 60  # stars of each list that make triangles
 NEIGHBOURS = 8  # a star's triangles are made with so many of its bright neighbours
+SMALLEST_PIXELS = 12.0  # longest side of a triangle that still says something
 MAX_SCALE = 1.15
 COARSE_PIXELS = 3.0  # how far a triangle's extrapolation may miss
 CHANCE = 1e-3  # accidental solutions tolerated per frame
@@ -44,10 +47,7 @@ class Transform:
 
     def __call__(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Template pixels of science pixels, arrays of any one shape."""
-        ny, nx = self.shape
-        u, v = 2 * np.asarray(x, float) / (nx - 1) - 1, 2 * np.asarray(y, float) / (ny - 1) - 1
-        X, Y = (np.polynomial.polynomial.polyval2d(v, u, c) for c in (self.cx, self.cy))
-        return np.asarray(X, float), np.asarray(Y, float)
+        return evaluate(self.cx, self.cy, self.shape, x, y)
 
     def inverse(self, X: Array, Y: Array) -> tuple[Array, Array]:
         """Science pixels of template pixels, to 1e-4 pixels where the science frame's neighbourhood is (fixed point)."""
@@ -85,7 +85,7 @@ def register(
     Triangles of bright neighbours are compared by their side ratios (Groth 1986), each likeness is tried on the other bright
     stars, the best is refined on all stars by least squares: similarity, affine from 12 stars, then a low polynomial.
     """
-    science, template = _sorted_xy(science_stars), _sorted_xy(template_stars)
+    science, template = bright_first(science_stars), bright_first(template_stars)
     if min(len(science), len(template)) < 3:
         raise TemplateMismatchError(
             f"cannot register: {len(science)} stars on the science frame, {len(template)} on the template, 3 needed"
@@ -94,7 +94,7 @@ def register(
     return _refined(science, template, start, science_shape)
 
 
-def _sorted_xy(stars: Stars) -> Array:
+def bright_first(stars: Stars) -> Array:
     """(n, 2) places, the brightest first, finite ones only."""
     good = np.isfinite(stars["x"]) & np.isfinite(stars["y"]) & (stars["flux"] > 0)
     chosen = stars[good][np.argsort(-stars["flux"][good], kind="stable")]
@@ -103,36 +103,9 @@ def _sorted_xy(stars: Stars) -> Array:
 
 def _triangles(xy: Array) -> tuple[Array, NDArray[np.int64]]:
     """Side ratios (n, 2) and vertices (n, 3) ordered by the opposite side's length, of triangles of neighbours."""
-    k = min(NEIGHBOURS + 1, len(xy))
-    _, near = cKDTree(xy).query(xy, k=k)
-    first, second = np.triu_indices(k - 1, 1)
-    corners = np.stack(
-        [
-            np.repeat(np.arange(len(xy)), len(first)),
-            near[:, 1:][:, first].ravel(),
-            near[:, 1:][:, second].ravel(),
-        ],
-        axis=1,
-    )
-    corners = np.unique(np.sort(corners, axis=1), axis=0)
-    p = xy[corners]
-    sides = np.linalg.norm(p[:, [1, 2, 0]] - p[:, [2, 0, 1]], axis=2)
-    order = np.argsort(sides, axis=1)
-    sides = np.take_along_axis(sides, order, axis=1)
-    corners = np.take_along_axis(corners, order, axis=1)
-    keep = (sides[:, 2] > 12) & (sides[:, 0] > 0.1 * sides[:, 2])
-    sides, corners = sides[keep], corners[keep]
-    return sides[:, :2] / sides[:, 2:], corners
-
-
-def _similarity(a: Array, b: Array) -> Array:
-    """(2, 3) matrices of the proper similarities that take points a (n, m, 2) to b best, by complex least squares."""
-    za, zb = a[..., 0] + 1j * a[..., 1], b[..., 0] + 1j * b[..., 1]
-    ma, mb = za.mean(axis=-1, keepdims=True), zb.mean(axis=-1, keepdims=True)
-    spread = np.maximum((abs(za - ma) ** 2).sum(axis=-1), 1e-9)
-    c = ((za - ma).conj() * (zb - mb)).sum(axis=-1) / spread
-    t = mb[..., 0] - c * ma[..., 0]
-    return np.stack([np.stack([c.real, -c.imag, t.real], -1), np.stack([c.imag, c.real, t.imag], -1)], -2)
+    sides, corners = neighbour_triangles(xy, NEIGHBOURS)
+    keep = sides[:, 2] > SMALLEST_PIXELS
+    return sides[keep, :2] / sides[keep, 2:], corners[keep]
 
 
 def _candidates(a: Array, b: Array) -> Array:
@@ -147,7 +120,7 @@ def _candidates(a: Array, b: Array) -> Array:
     distance, match = distance.reshape(len(ratios_a), -1), match.reshape(len(ratios_a), -1)
     row, column = np.nonzero(np.isfinite(distance))
     pa, pb = a[corners_a[row]], b[corners_b[match[row, column]]]
-    solved = _similarity(pa, pb)
+    solved = similarity(pa, pb)
     fitted = np.einsum("nij,nkj->nki", solved[:, :, :2], pa) + solved[:, None, :, 2]
     miss = np.abs(fitted - pb).max(axis=(1, 2))
     scale = np.sqrt(np.abs(np.linalg.det(solved[:, :, :2])))
@@ -156,10 +129,6 @@ def _candidates(a: Array, b: Array) -> Array:
     size = np.linalg.norm(pa[good] - pa[good].mean(axis=1, keepdims=True), axis=2).max(axis=1)
     best = good[np.argsort((miss[good] + 0.3) / size, kind="stable")][:MAX_TRIANGLES]
     return np.concatenate([identity, solved[best]])
-
-
-def _moved(matrix: Array, xy: Array) -> Array:
-    return np.asarray(xy @ matrix[:, :2].T + matrix[:, 2])
 
 
 def _inside(xy: Array, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -177,7 +146,7 @@ def _best_start(science: Array, template: Array, shape: tuple[int, int], templat
         for number, candidate in enumerate(_candidates(a, b)):
             tried += 1
             chosen_by = 0 if number == 0 else 2  # stars that agree by construction: none with the identity
-            moved = _moved(candidate, a)
+            moved = transformed(candidate, a)
             moved = moved[_inside(moved, template_shape)]
             if len(moved) < 3:
                 continue
@@ -201,58 +170,9 @@ def _best_start(science: Array, template: Array, shape: tuple[int, int], templat
     )
 
 
-def _design(xy: Array, shape: tuple[int, int], order: int) -> tuple[Array, list[tuple[int, int]]]:
-    ny, nx = shape
-    u, v = 2 * xy[:, 0] / (nx - 1) - 1, 2 * xy[:, 1] / (ny - 1) - 1
-    powers = [(t - b, b) for t in range(order + 1) for b in range(t + 1)]
-    return np.stack([u**a * v**b for a, b in powers], axis=1), powers
-
-
-def _solve(a: Array, b: Array, shape: tuple[int, int], order: int) -> tuple[Array, Array]:
-    """Coefficients cx, cy [b, a] of the polynomial of that order (0: similarity) through matched points."""
-    if order == 0:
-        m = _similarity(a, b)
-        ny, nx = shape
-        hx, hy = (nx - 1) / 2, (ny - 1) / 2
-        middle = _moved(m, np.array([[hx, hy]]))[0]
-        return (
-            np.array([[middle[0], m[0, 0] * hx], [m[0, 1] * hy, 0.0]]),
-            np.array([[middle[1], m[1, 0] * hx], [m[1, 1] * hy, 0.0]]),
-        )
-    design, powers = _design(a, shape, order)
-    solved = np.linalg.lstsq(design, b, rcond=None)[0]
-    cx, cy = np.zeros((order + 1, order + 1)), np.zeros((order + 1, order + 1))
-    for (pu, pv), (sx, sy) in zip(powers, solved, strict=True):
-        cx[pv, pu], cy[pv, pu] = sx, sy
-    return cx, cy
-
-
-def _best_fit(a: Array, b: Array, shape: tuple[int, int], highest: int) -> tuple[Array, Array]:
-    """The polynomial, up to the highest order, whose extra terms earn their keep (Bayesian information criterion)."""
-    best, answer = np.inf, _solve(a, b, shape, 0)
-    for order in range(min(highest, 1), highest + 1):
-        cx, cy = _solve(a, b, shape, order)
-        transform = Transform(cx, cy, shape, identity=False, stars=len(a), rms_pixels=0.0)
-        rss = float(((np.stack(transform(*a.T), axis=1) - b) ** 2).sum())
-        terms = (order + 1) * (order + 2) if order else 4
-        criterion = 2 * len(a) * np.log(max(rss, 1e-12)) + terms * np.log(2 * len(a))
-        if criterion < best:
-            best, answer = criterion, (cx, cy)
-    return answer
-
-
 def _order(n: int) -> int:
     """Polynomial order that so many stars carry."""
     return int(np.searchsorted([STARS_FOR_AFFINE, STARS_FOR_QUADRATIC, STARS_FOR_CUBIC], n, side="right"))
-
-
-def _mutual(moved: Array, template: Array, tree: cKDTree, radius: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of stars that are each other's nearest within the radius."""
-    distance, there = tree.query(moved, distance_upper_bound=radius)
-    i = np.flatnonzero(np.isfinite(distance))
-    _, back = cKDTree(moved).query(template[there[i]])
-    keep = back == i
-    return i[keep], there[i][keep]
 
 
 def _refined(science: Array, template: Array, start: Array, shape: tuple[int, int]) -> Transform:
@@ -260,18 +180,18 @@ def _refined(science: Array, template: Array, start: Array, shape: tuple[int, in
     depth = 4000
     science, template = science[:depth], template[:depth]
     tree = cKDTree(template)
-    moved = _moved(start, science)
+    moved = transformed(start, science)
     radius, rms, n = COARSE_PIXELS, COARSE_PIXELS, 0
     cx, cy = np.zeros((2, 2)), np.zeros((2, 2))
     transform = Transform(cx, cy, shape, identity=False, stars=0, rms_pixels=rms)
     for step in range(6):
-        i, j = _mutual(moved, template, tree, radius)
+        i, j = mutual_pairs(moved, template, tree, radius)
         if len(i) < 3:
             raise TemplateMismatchError(f"registration fell apart: {len(i)} stars agree within {radius:.2f} px")
         highest = min(_order(len(i)), step)
         keep = np.ones(len(i), bool)
         for _ in range(4):
-            cx, cy = _best_fit(science[i][keep], template[j][keep], shape, highest)
+            cx, cy = best_fit(science[i][keep], template[j][keep], shape, min(highest, 1), highest)
             transform = Transform(cx, cy, shape, identity=False, stars=int(keep.sum()), rms_pixels=rms)
             miss = np.hypot(*(np.stack(transform(*science[i].T)) - template[j].T))
             sigma = max(float(np.median(miss[keep])) / 1.1774, 0.01)

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from skysim.optics import FloatArray
+from skysim.optics import FloatArray, Pixels
 
 COLUMN_EVERY_PIXELS = 512  # one bad column for so many of a frame's width
 GOOD_FROM = 0.25  # of the width from either edge there are none: a telescope points with the good part
@@ -68,15 +68,15 @@ def _bleed_column(column: FloatArray, full_well: float) -> None:  # pragma: no c
             carried -= taken
 
 
-def bleed(electrons: FloatArray, full_well: float) -> None:
+def bleed(electrons: Pixels, full_well: float) -> None:
     """Spread charge above the full well along its column, in place; charge is kept, except what runs off the edge."""
     for col in np.flatnonzero((electrons > full_well).any(axis=0)):
-        column = np.ascontiguousarray(electrons[:, col])
+        column = electrons[:, col].astype(np.float64)
         _bleed_column(column, full_well)
         electrons[:, col] = column
 
 
-def add_cosmic_rays(electrons: FloatArray, count: int, rng: np.random.Generator) -> None:
+def add_cosmic_rays(electrons: Pixels, count: int, rng: np.random.Generator) -> None:
     """Add `count` straight tracks of unsmeared charge, in place."""
     ny, nx = electrons.shape
     for _ in range(count):

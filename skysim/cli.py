@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from photometry.errors import BadInputError
+from skysim.commands import add_commands
 from skysim.settings import NightSettings
 
 
@@ -18,8 +20,10 @@ def _parser() -> argparse.ArgumentParser:
     night = commands.add_parser("night", help="expose a short night into OUT, with its template and its truth")
     night.add_argument("out", type=Path, metavar="OUT", help="gets template.fits, truth.json, truth.ecsv and frames/")
     night.add_argument("--pool", type=Path, help="where the frames arrive, by rename (default: OUT/frames)")
+    night.set_defaults(run=_night)
     demo = commands.add_parser("demo", help="a short night through a real ast3d, with a report and pictures")
     demo.add_argument("dir", type=Path, metavar="DIR", help="a new folder, or an earlier demo's, which it replaces")
+    demo.set_defaults(run=_demo)
     for command in (night, demo):
         command.add_argument("--frames", type=int, default=defaults.frames, help="how many (default %(default)s)")
         command.add_argument("--size", type=int, default=defaults.size_pixels, help="pixels on a side (default %(default)s)")
@@ -31,34 +35,38 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="between exposures, in the frames' headers; nothing waits (default %(default)s)",
     )
+    add_commands(commands)
     return parser
 
 
-def _night(settings: NightSettings, out: Path, pool: Path) -> int:
+def _night(args: argparse.Namespace) -> int:
     from skysim.night import expose, plan, template
     from skysim.truth import write_truth
 
-    out.mkdir(parents=True, exist_ok=True)
+    settings = NightSettings(args.frames, args.size, args.cadence, args.seed)
+    pool: Path = args.pool or args.out / "frames"
+    args.out.mkdir(parents=True, exist_ok=True)
     pool.mkdir(parents=True, exist_ok=True)
     night = plan(settings)
-    template(night, out / "template.fits")
+    template(night, args.out / "template.fits")
     frames = [expose(night, i, pool) for i in range(settings.frames)]
-    write_truth(frames, settings, out)
-    print(f"{len(frames)} frames in {pool}, template and truth in {out}")
+    write_truth(frames, settings, args.out)
+    print(f"{len(frames)} frames in {pool}, template and truth in {args.out}")
     return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from skysim.demo import run_demo
+
+    return run_demo(NightSettings(frames=args.frames, size_pixels=args.size, seed=args.seed), args.dir)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
     try:
-        settings = NightSettings(args.frames, args.size, getattr(args, "cadence", NightSettings.cadence_seconds), args.seed)
-        if args.command == "night":
-            return _night(settings, args.out, args.pool or args.out / "frames")
-        from skysim.demo import run_demo
-
-        return run_demo(settings, args.dir)
-    except ValueError as error:
+        return int(args.run(args))
+    except (ValueError, BadInputError) as error:
         print(f"ast3-skysim: {error}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
+Pixels = NDArray[np.float64] | NDArray[np.float32]
 
 WING_ELECTRONS = 0.05
 REACH_PIXELS = 120.0  # no wing is drawn farther than this
@@ -66,7 +67,7 @@ class Pointing:
 
 @njit(fastmath=True, cache=True, boundscheck=False)
 def _add_moffats(  # pragma: no cover  (compiled)
-    image: FloatArray,
+    image: Pixels,
     x: FloatArray,
     y: FloatArray,
     electrons: FloatArray,
@@ -98,13 +99,15 @@ def _add_moffats(  # pragma: no cover  (compiled)
                 image[row, col] += 0.25 * peak * total
 
 
-def draw(image: FloatArray, x: ArrayLike, y: ArrayLike, electrons: ArrayLike, psf: Psf) -> None:
+def draw(
+    image: Pixels, x: ArrayLike, y: ArrayLike, electrons: ArrayLike, psf: Psf, wing_electrons: float = WING_ELECTRONS
+) -> None:
     """Add point sources of so many electrons at frame pixels x, y to `image` (ny, nx), in place."""
     x = np.atleast_1d(np.asarray(x, dtype=np.float64))
     y = np.atleast_1d(np.asarray(y, dtype=np.float64))
     electrons = np.atleast_1d(np.asarray(electrons, dtype=np.float64))
     alpha, e1, e2 = psf.shape_at(x, y, (image.shape[0], image.shape[1]))
-    _add_moffats(image, x, y, electrons, alpha, e1, e2, WING_ELECTRONS, REACH_PIXELS)
+    _add_moffats(image, x, y, electrons, alpha, e1, e2, wing_electrons, REACH_PIXELS)
 
 
 def stamp(psf: Psf, x: float, y: float, shape: tuple[int, int], half: int) -> FloatArray:

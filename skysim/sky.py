@@ -119,10 +119,10 @@ def sky(shape: tuple[int, int], night_seconds: float, seed: int) -> Sky:
     stars, galaxies = (
         points.only(_is_clear(points, targets, night_seconds)) for points in (_stars(shape, rng), _galaxies(shape, rng))
     )
-    clouds = [stars, _cloud(host_x, host_y, 1_600.0, 6.0, 0.6, 0.7, HOST_POINTS, rng)]
+    clouds = [stars, galaxy(host_x, host_y, 1_600.0, 6.0, 0.6, 0.7, HOST_POINTS, rng)]
     for x, y, rate in zip(galaxies.x, galaxies.y, galaxies.rate, strict=True):
         scale, flattening, angle = rng.uniform((1.5, 0.3, 0), (5.0, 1.0, math.pi))
-        clouds.append(_cloud(x, y, rate, scale, flattening, angle, GALAXY_POINTS, rng))
+        clouds.append(galaxy(x, y, rate, scale, flattening, angle, GALAXY_POINTS, rng))
     fixed = Points(*(np.concatenate([getattr(c, name) for c in clouds]) for name in ("x", "y", "rate")))
     return Sky(fixed, targets)
 
@@ -158,7 +158,7 @@ def _galaxies(shape: tuple[int, int], rng: np.random.Generator) -> Points:
     return _scatter(shape, np.minimum(60.0 * uniform ** (-1 / 0.9), 5e3), rng)
 
 
-def _cloud(
+def galaxy(
     x: float,
     y: float,
     rate: float,
@@ -168,7 +168,7 @@ def _cloud(
     points: int,
     rng: np.random.Generator,
 ) -> Points:
-    """One galaxy: an exponential disc of `scale` pixels as `points` equal point sources."""
+    """An exponential disc of `scale` pixels as `points` equal point sources; `angle` is its long axis's, from +x."""
     radius = np.minimum(rng.gamma(2.0, 1.0, points), 6.0) * scale
     theta = rng.uniform(0, 2 * math.pi, points)
     u, v = radius * np.cos(theta), radius * np.sin(theta) * flattening

@@ -198,7 +198,7 @@ def _forced(difference: Difference, xi: int, yi: int, dx: float, dy: float) -> t
     if norm <= 0.2 * float((psf**2).sum()):
         return float("nan"), float("nan")
     flux = float((weight * data).sum()) / norm
-    noise = _noise(difference, xi, yi)
+    noise = noise_at(difference, xi, yi)
     # the filters have the whole PSF's shape, the flux that of the square: their norms differ little, but for what is masked
     whole = float((difference.psf.at(xi, yi) ** 2).sum())
     seen = norm / float((psf**2).sum())
@@ -206,7 +206,7 @@ def _forced(difference: Difference, xi: int, yi: int, dx: float, dy: float) -> t
     return flux, float(np.sqrt(noise / whole**2 / seen + photons))
 
 
-def _noise(difference: Difference, xi: int, yi: int) -> float:
+def noise_at(difference: Difference, xi: int, yi: int) -> float:
     """Variance of P * D at a pixel: each frame's own under the squares of what P sees of it, the border's repeated."""
     swept, optics = difference.swept, difference.optics
     ny, nx = difference.shape

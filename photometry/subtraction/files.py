@@ -4,7 +4,6 @@ Guarantees: EXTNAME, BUNIT, CHECKSUM and DATASUM on each; CONVOLVD, PRECONV, KSU
 bits with MASK.  `read_psf` gives back what PSF holds.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -14,18 +13,14 @@ import numpy as np
 from astropy.io import fits
 
 from photometry.errors import BadInputError
-from photometry.file_plane import FilePlane
-from photometry.fits_sums import NO_CHECKSUM, checksum, ones_sum
 from photometry.mask import BAD_BITS, Bit
+from photometry.plane_file import PlaneFile, padded
 from photometry.psf import PsfModel
 from photometry.subtraction.difference import Difference
 from photometry.subtraction.planes import Planes
 
 PLANES = ("DIFF", "VAR", "MASK", "SCORE", "PSF")
 QUANTIZE_LEVEL = 16.0  # steps of the noise, dithered: sigma / 16
-BLOCK, CARD, CARDS_A_BLOCK = 2880, 80, 36
-SPARE_BLOCKS = 2  # of a header, for the cards that are known at the end
-SUMMED_BYTES = 2880 * 1456  # 4 MB at a time
 _DTYPES: dict[str, np.dtype[Any]] = {
     "DIFF": np.dtype(">f4"),
     "VAR": np.dtype(">f4"),
@@ -49,7 +44,7 @@ def write_compressed(path: Path, difference: Difference, *, cards: Cards, planes
         hdus.append(_image(found.variance, _variance_header(difference)))
     if "MASK" in planes:
         # all bits are below 2^15
-        hdus.append(_image(found.mask.astype(np.int16), _mask_header()))
+        hdus.append(_image(found.mask.astype(np.int16), mask_header()))
     if "SCORE" in planes:
         hdus.append(_image(found.score, _score_header()))
     if "PSF" in planes:
@@ -65,17 +60,9 @@ class DifferenceFile:
 
     def __init__(self, path: Path, shape: tuple[int, int], most_cards: int, planes: Sequence[str]) -> None:
         """`most_cards`: at most so many will be given for DIFF."""
-        self._file = path.open("w+b")
-        self._shape, self._names = shape, [name for name in PLANES[:-1] if name in planes]
-        self._places: dict[str, tuple[int, int]] = {}  # where each header begins, and its data
-        place = BLOCK  # of the primary header
-        for name in self._names:
-            header = BLOCK * (-(-(most_cards if name == "DIFF" else 0) // CARDS_A_BLOCK) + SPARE_BLOCKS)
-            self._places[name] = place, place + header
-            place += header + _padded(shape[0] * shape[1] * _DTYPES[name].itemsize)
-        self._end = place
-        os.ftruncate(self._file.fileno(), place)
-        pieces = {name: FilePlane(self._file.fileno(), self._places[name][1], shape, _DTYPES[name]) for name in self._names}
+        names = [name for name in PLANES[:-1] if name in planes]
+        self._file = PlaneFile(path, shape, {name: _DTYPES[name] for name in names}, {"DIFF": most_cards})
+        pieces = self._file.planes
         self.planes = Planes(pieces["DIFF"], pieces.get("VAR"), pieces["MASK"], pieces.get("SCORE"))
 
     def finish(self, difference: Difference, cards: Cards, threads: Executor) -> None:
@@ -83,59 +70,17 @@ class DifferenceFile:
         headers = {
             "DIFF": _diff_header(difference, cards),
             "VAR": _variance_header(difference),
-            "MASK": _mask_header(),
+            "MASK": mask_header(),
             "SCORE": _score_header(),
         }
-        with self._file as file:
-            for name, total in zip(self._names, threads.map(self._sum, self._names), strict=True):
-                start, data = self._places[name]
-                file.seek(start)
-                file.write(_unit(headers[name], _DTYPES[name], self._shape, data - start, total))
-            file.seek(0)
-            primary = fits.PrimaryHDU()
-            primary.add_checksum()
-            file.write(primary.header.tostring().encode())
-            file.seek(self._end)
-            psf = fits.ImageHDU(difference.psf.planes.astype(np.float32), _psf_header(difference.psf))
-            psf.add_checksum()
-            file.write(psf.header.tostring().encode() + _bytes(psf.data))
-
-    def _sum(self, name: str) -> int:
-        """DATASUM of a plane."""
-        size, total = _padded(self._shape[0] * self._shape[1] * _DTYPES[name].itemsize), 0
-        for place in range(0, size, SUMMED_BYTES):
-            part = os.pread(self._file.fileno(), min(SUMMED_BYTES, size - place), self._places[name][1] + place)
-            total = ones_sum(np.frombuffer(part, np.uint8), total)
-        return total
-
-
-def _padded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
-
-
-def _unit(header: fits.Header, dtype: np.dtype[Any], shape: tuple[int, int], size: int, total: int) -> bytes:
-    """The header of an image extension, `size` bytes long, with the sums; total: DATASUM."""
-    bits = -32 if dtype.kind == "f" else 8 * dtype.itemsize
-    first = fits.Header([
-        ("XTENSION", "IMAGE", "an image"), ("BITPIX", bits), ("NAXIS", 2), ("NAXIS1", shape[1]), ("NAXIS2", shape[0]),
-        ("PCOUNT", 0), ("GCOUNT", 1),
-    ])  # fmt: skip
-    first.extend(header, strip=False)
-    first["DATASUM"] = (str(total), "of the data")
-    first["CHECKSUM"] = (NO_CHECKSUM, "of the whole unit")
-    first["CHECKSUM"] = checksum(ones_sum(np.frombuffer(_block(first, size), np.uint8), total))
-    return _block(first, size)
-
-
-def _block(header: fits.Header, size: int) -> bytes:
-    """Cards, blank ones, END."""
-    text = header.tostring(endcard=False, padding=False)
-    return f"{text:<{size - CARD}}{'END':<{CARD}}".encode()
+        psf = fits.ImageHDU(difference.psf.planes.astype(np.float32), _psf_header(difference.psf))
+        psf.add_checksum()
+        self._file.finish(headers, threads, psf.header.tostring().encode() + _bytes(psf.data))
 
 
 def _bytes(data: Any) -> bytes:
     content = np.asarray(data, ">f4").tobytes()
-    return content.ljust(_padded(len(content)), b"\0")
+    return content.ljust(padded(len(content)), b"\0")
 
 
 def read_psf(hdu: Any, shape: tuple[int, int]) -> PsfModel:
@@ -191,7 +136,8 @@ def _finite(value: float) -> float | str:
     return value if np.isfinite(value) else "NULL"
 
 
-def _mask_header() -> fits.Header:
+def mask_header() -> fits.Header:
+    """Of a plane of `photometry.mask.Bit`: BADBITS and the names of the bits."""
     header = _header("MASK", "", "why a pixel measures nothing")
     header["BADBITS"] = (int(BAD_BITS), "bits that mean unusable")
     for bit in Bit:

@@ -11,10 +11,10 @@ from astropy.io import fits
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from photometry.cards import exposure
 from photometry.errors import PhotometryError
 from photometry.frame import FrameLimits, NoiseOverrides, read_frame
 from photometry.subtraction.reading import Given, open_frame
+from photometry.times import exposure_of
 
 LIMITS = FrameLimits(max_megapixels=1.0)
 KINDS = ("plain", "gzip", "RICE_1", "GZIP_1", "GZIP_2", "float")
@@ -50,7 +50,7 @@ def read(tmp_path, content: bytes, kind: str) -> None:
 
 def _whole(path) -> None:
     frame = read_frame(path, LIMITS)
-    exposure(frame.header)
+    exposure_of(frame.header)
     assert np.isfinite(frame.image.data).all()
     assert (frame.image.variance > 0).all()
     assert frame.image.gain > 0
@@ -59,7 +59,7 @@ def _whole(path) -> None:
 def _piecewise(path) -> None:
     given = Given(path, NoiseOverrides(), mask=path, variance=path)
     with ThreadPoolExecutor(1) as threads, open_frame(given, LIMITS, threads) as frame:
-        exposure(frame.header)
+        exposure_of(frame.header)
         ny, nx = frame.image.shape
         data, _ = frame.exposure.plate.window(0, ny, 0, nx)
         assert np.isfinite(data).all()
@@ -128,5 +128,5 @@ def test_dates_that_say_anything(words, clock, mjd):
             header[name] = value
         except ValueError:
             continue  # not even astropy writes such a card
-    night = exposure(header).night
+    night = exposure_of(header).night
     assert night == "undated" or len(night) == 10

@@ -1,0 +1,403 @@
+"""Stars fitted together, group by group: flux and place of each, by Gauss-Newton steps with the model's own variance.
+
+    minimise  sum_p (d_p - sum_k F_k P(p - x_k))^2 / V_p,    V = sky + model / gain,    over the pixels p of the stars'
+    squares.
+
+V is of the model, never of the data: noise that makes a pixel faint would give it weight, and fluxes too low (Humphrey
+et al. 2009, ApJ 693, 822).  It is held while a step is computed, which makes the solution that of sum (d - m) dm / V =
+0: unbiased. A star's light beyond its square is what the scene's model says; the caller renews that and fits again.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from photometry.loops.spline import REACH, TAPS, Spline, blend, stamp_at
+from photometry.loops.starlight import Scene
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MOST_STEPS = 25
+CLOSE = 5e-3  # of its error: a step that ends the fit
+RIDGE = 1e-10  # of a parameter's curvature: two stars at one place share their light
+SEEN_SHARE = 0.3  # of the PSF's squares that must be seen for a flux
+SHORTEST, LONGEST = 0.5, 2.0  # of a plain step, what a secant may make of it
+FREE, HELD, UNSEEN = 0, 1, 2
+# bits of `flags`
+NOT_CONVERGED, EDGE, MASKED, SATURATED, BLENDED, PLACE_HELD, NO_FIT = 1, 2, 4, 8, 16, 32, 64
+
+
+class Limits(NamedTuple):
+    """Pixels: half of a star's square, how far a star may go from where it was found, and in one step."""
+
+    half: int
+    away: float
+    step: float
+
+
+class Fits(NamedTuple):
+    """Of n stars: stars (n, 3) flux, x, y, from where the fit starts to where it ends; errors (n, 3) of these, chi2 (n,)
+    reduced, flags (n,).
+    """
+
+    stars: Array
+    errors: Array
+    chi2: Array
+    flags: NDArray[np.int32]
+
+
+class _Desk(NamedTuple):
+    """Scratch for the largest group: coefficients and stamps of each star, what is solved."""
+
+    blocks: Array
+    stamps: Array
+    work: Array
+    normal: Array
+    right: Array
+    last: Array
+    taken: Array
+    state: Ints
+
+
+class _Window(NamedTuple):
+    """The rectangle of a group: data less all others' light, that light, the group's own, weights, which pixels are used."""
+
+    y0: int
+    x0: int
+    target: Array
+    others: Array
+    own: Array
+    weight: Array
+    used: NDArray[np.bool_]
+
+
+@njit(nogil=True, cache=True)
+def fit_groups(
+    scene: Scene, psf: Spline, limits: Limits, found: Array, sky: Array, members: Ints, starts: Ints, fits: Fits
+) -> None:
+    """Fit the groups members[starts[g]:starts[g + 1]] of stars; fits: changed in place.
+
+    found (n, 2): x, y where the stars were detected; sky (n,): variance of a blank pixel there.
+    """
+    most = 1
+    for g in range(len(starts) - 1):
+        most = max(most, starts[g + 1] - starts[g])
+    size = 2 * limits.half + 1
+    wide = size + 2 * (REACH + int(np.ceil(limits.away)))
+    desk = _Desk(
+        np.empty((most, wide, wide)),
+        np.empty((most, 3, size, size)),
+        np.empty((2, size + TAPS, size)),
+        np.empty((3 * most, 3 * most)),
+        np.empty(3 * most),
+        np.zeros((most, 2)),
+        np.zeros((most, 2)),
+        np.empty(most, np.int64),
+    )
+    for g in range(len(starts) - 1):
+        _fit_group(scene, psf, limits, found, sky, members[starts[g] : starts[g + 1]], fits, desk)
+
+
+@njit(nogil=True, cache=True)
+def _fit_group(
+    scene: Scene, psf: Spline, limits: Limits, found: Array, sky: Array, ids: Ints, fits: Fits, desk: _Desk
+) -> None:
+    window = _look(scene, found, ids, limits.half)
+    blank = sky[ids].mean()
+    for k in range(len(ids)):
+        flux, x, y = fits.stars[ids[k]]
+        blend(psf, x, y, desk.blocks[k])
+        desk.last[k], desk.taken[k] = 0, 0
+        _draw(desk, k, fits.stars[ids[k]], found[ids[k]])
+        _add(window.target, window, desk.stamps[k, 0], found[ids[k]], flux)
+        _add(window.others, window, desk.stamps[k, 0], found[ids[k]], -flux)
+        desk.state[k] = FREE if _seen(window, desk.stamps[k, 0], found[ids[k]]) > SEEN_SHARE else UNSEEN
+        if desk.state[k] == UNSEEN:
+            fits.stars[ids[k], 0] = 0
+    done = False
+    for _ in range(MOST_STEPS):
+        _weigh(window, desk, found, ids, fits, blank, scene.gain)
+        _gather(window, desk, found, ids)
+        _hold(desk, len(ids))
+        factored = _factor(desk.normal[: 3 * len(ids), : 3 * len(ids)], desk.right[: 3 * len(ids)])
+        done = _move(desk, limits, found, ids, fits)
+        if done:
+            break
+    _report(window, desk, found, ids, fits, factored, scene)
+    for k in range(len(ids)):
+        fits.flags[ids[k]] |= 0 if done else NOT_CONVERGED
+
+
+@njit(nogil=True, cache=True)
+def _look(scene: Scene, found: Array, ids: Ints, half: int) -> _Window:
+    """The rectangle round all squares, within the frame."""
+    ny, nx = scene.data.shape
+    y0, x0, y1, x1 = ny, nx, 0, 0
+    for i in ids:
+        xi, yi = round(found[i, 0]), round(found[i, 1])
+        y0, y1, x0, x1 = min(y0, yi - half), max(y1, yi + half + 1), min(x0, xi - half), max(x1, xi + half + 1)
+    y0, y1, x0, x1 = max(y0, 0), min(y1, ny), max(x0, 0), min(x1, nx)
+    h, w = y1 - y0, x1 - x0
+    target, others, used = np.empty((h, w)), np.empty((h, w)), np.empty((h, w), np.bool_)
+    for b in range(h):
+        for a in range(w):
+            light, known = scene.data[y0 + b, x0 + a], scene.model[y0 + b, x0 + a]
+            used[b, a] = not scene.mask[y0 + b, x0 + a] & scene.useless and np.isfinite(light)
+            target[b, a] = np.float64(light) - known if used[b, a] else 0.0
+            others[b, a] = known
+    return _Window(y0, x0, target, others, np.empty((h, w)), np.empty((h, w)), used)
+
+
+@njit(nogil=True, cache=True)
+def _draw(desk: _Desk, k: int, star: Array, found: Array) -> None:
+    """The star's stamp and its derivatives, on its square."""
+    stamp_at(desk.blocks[k], star[1] - round(found[0]), star[2] - round(found[1]), desk.work, desk.stamps[k])
+
+
+@njit(nogil=True, cache=True)
+def _inside(window: _Window, half: int, found: Array) -> tuple[int, int, int, int, int, int]:
+    """Where a star's square begins in the window, and the part of the square within the frame: b0, b1, a0, a1."""
+    top, left = round(found[1]) - half - window.y0, round(found[0]) - half - window.x0
+    h, w = window.target.shape
+    return top, left, max(0, -top), min(2 * half + 1, h - top), max(0, -left), min(2 * half + 1, w - left)
+
+
+@njit(nogil=True, cache=True)
+def _add(plane: Array, window: _Window, stamp: Array, found: Array, factor: float) -> None:
+    top, left, b0, b1, a0, a1 = _inside(window, stamp.shape[0] // 2, found)
+    for b in range(b0, b1):
+        for a in range(a0, a1):
+            plane[top + b, left + a] += factor * stamp[b, a]
+
+
+@njit(nogil=True, cache=True)
+def _seen(window: _Window, stamp: Array, found: Array) -> float:
+    """The share of the PSF's squares on used pixels."""
+    top, left, b0, b1, a0, a1 = _inside(window, stamp.shape[0] // 2, found)
+    seen, total = 0.0, (stamp**2).sum()
+    for b in range(b0, b1):
+        for a in range(a0, a1):
+            if window.used[top + b, left + a]:
+                seen += stamp[b, a] ** 2
+    return seen / total if total > 0 else 0.0
+
+
+@njit(nogil=True, cache=True)
+def _weigh(window: _Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, blank: float, gain: float) -> None:
+    """The group's light as it is believed now, and the weights 1 / V that follow."""
+    window.own[:] = 0
+    for k in range(len(ids)):
+        _add(window.own, window, desk.stamps[k, 0], found[ids[k]], fits.stars[ids[k], 0])
+    h, w = window.own.shape
+    for b in range(h):
+        for a in range(w):
+            light = max(window.others[b, a] + window.own[b, a], 0.0)
+            window.weight[b, a] = 1 / (blank + light / gain) if window.used[b, a] else 0.0
+
+
+@njit(nogil=True, cache=True)
+def _gather(window: _Window, desk: _Desk, found: Array, ids: Ints) -> None:
+    """Normal equations of (dF, F dx, F dy) of each star: regular even for a star without light."""
+    for k in range(len(ids)):
+        _of_one(window, desk.stamps[k], found[ids[k]], desk.normal[3 * k :, 3 * k :], desk.right[3 * k :])
+        for l in range(k):
+            block = desk.normal[3 * k : 3 * k + 3, 3 * l : 3 * l + 3]
+            _of_two(window, desk.stamps[k], found[ids[k]], desk.stamps[l], found[ids[l]], block)
+            desk.normal[3 * l : 3 * l + 3, 3 * k : 3 * k + 3] = block.T
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _of_one(window: _Window, stamp: Array, found: Array, normal: Array, right: Array) -> None:
+    """A star's own block of the equations, and its right side."""
+    top, left, b0, b1, a0, a1 = _inside(window, stamp.shape[1] // 2, found)
+    n00 = n10 = n11 = n20 = n21 = n22 = r0 = r1 = r2 = 0.0
+    for b in range(b0, b1):
+        for a in range(a0, a1):
+            weight = window.weight[top + b, left + a]
+            rest = weight * (window.target[top + b, left + a] - window.own[top + b, left + a])
+            p0, p1, p2 = stamp[0, b, a], stamp[1, b, a], stamp[2, b, a]
+            w0, w1, w2 = weight * p0, weight * p1, weight * p2
+            n00 += w0 * p0
+            n10 += w1 * p0
+            n11 += w1 * p1
+            n20 += w2 * p0
+            n21 += w2 * p1
+            n22 += w2 * p2
+            r0 += rest * p0
+            r1 += rest * p1
+            r2 += rest * p2
+    normal[0, 0], normal[1, 1], normal[2, 2] = n00, n11, n22
+    normal[0, 1] = normal[1, 0] = n10
+    normal[0, 2] = normal[2, 0] = n20
+    normal[1, 2] = normal[2, 1] = n21
+    right[0], right[1], right[2] = r0, r1, r2
+
+
+@njit(nogil=True, cache=True)
+def _of_two(window: _Window, stamp: Array, found: Array, other: Array, beside: Array, block: Array) -> None:
+    """The (3, 3) block of two stars: the pixels that their squares share."""
+    half = stamp.shape[1] // 2
+    top, left, b0, b1, a0, a1 = _inside(window, half, found)
+    up, west, d0, d1, c0, c1 = _inside(window, half, beside)
+    y0, y1 = max(top + b0, up + d0), min(top + b1, up + d1)
+    x0, x1 = max(left + a0, west + c0), min(left + a1, west + c1)
+    block[:] = 0
+    if x0 >= x1:
+        return
+    for y in range(y0, y1):
+        mine = stamp[:, y - top, x0 - left : x1 - left]
+        _products(mine, other[:, y - up, x0 - west : x1 - west], window.weight[y, x0:x1], block)
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _products(mine: Array, other: Array, weight: Array, block: Array) -> None:
+    """Add the weighted sums of a row's products, (3, pixels) by (3, pixels), to a (3, 3) block."""
+    for j in range(3):
+        s0 = s1 = s2 = 0.0
+        for i in range(weight.size):
+            w = weight[i] * mine[j, i]
+            s0 += w * other[0, i]
+            s1 += w * other[1, i]
+            s2 += w * other[2, i]
+        block[j, 0] += s0
+        block[j, 1] += s1
+        block[j, 2] += s2
+
+
+@njit(nogil=True, cache=True)
+def _hold(desk: _Desk, count: int) -> None:
+    """What is not fitted takes no step: a place that is held, a star that is not seen."""
+    n = 3 * count
+    for k in range(count):
+        first = 3 if desk.state[k] == FREE else 1 if desk.state[k] == HELD else 0
+        for j in range(3 * k + first, 3 * k + 3):
+            desk.normal[j, :n] = 0
+            desk.normal[:n, j] = 0
+            desk.normal[j, j] = 1
+            desk.right[j] = 0
+
+
+@njit(nogil=True, cache=True)
+def _factor(normal: Array, right: Array) -> Array:
+    """The lower Cholesky factor of the equations; right: replaced by their solution."""
+    n = len(right)
+    lower = np.zeros((n, n))
+    for i in range(n):
+        for j in range(i + 1):
+            total = normal[i, j] * (1 + RIDGE) if i == j else normal[i, j]
+            for m in range(j):
+                total -= lower[i, m] * lower[j, m]
+            lower[i, j] = np.sqrt(max(total, RIDGE * normal[i, i])) if i == j else total / lower[j, j]
+    _substitute(lower, right)
+    return lower
+
+
+@njit(nogil=True, cache=True)
+def _substitute(lower: Array, right: Array) -> None:
+    n = len(right)
+    for i in range(n):
+        for m in range(i):
+            right[i] -= lower[i, m] * right[m]
+        right[i] /= lower[i, i]
+    for i in range(n - 1, -1, -1):
+        for m in range(i + 1, n):
+            right[i] -= lower[m, i] * right[m]
+        right[i] /= lower[i, i]
+
+
+@njit(nogil=True, cache=True)
+def _move(desk: _Desk, limits: Limits, found: Array, ids: Ints, fits: Fits) -> bool:
+    """Take the step and draw the stars anew; whether it was the last."""
+    close = True
+    for k in range(len(ids)):
+        if desk.state[k] == UNSEEN:
+            continue
+        star, place = fits.stars[ids[k]], found[ids[k]]
+        error = 1 / np.sqrt(desk.normal[3 * k, 3 * k])
+        star[0] += desk.right[3 * k]
+        close &= abs(desk.right[3 * k]) < CLOSE * error
+        if desk.state[k] == FREE:
+            if star[0] > error:
+                close &= _step(desk, limits, k, star, place)
+            else:
+                desk.state[k] = HELD  # no light that could say where it is
+            if desk.state[k] == HELD:
+                close = False
+                star[1:] = place
+        _draw(desk, k, star, place)
+    return close
+
+
+@njit(nogil=True, cache=True)
+def _step(desk: _Desk, limits: Limits, k: int, star: Array, place: Array) -> bool:
+    """Move a star along both axes, by the secant of its last two steps; whether these were small.  One that goes too far
+    becomes HELD.
+    """
+    close = True
+    for axis in (0, 1):
+        j = 3 * k + 1 + axis
+        step = desk.right[j] / star[0]
+        close &= abs(step) * star[0] * np.sqrt(desk.normal[j, j]) < CLOSE
+        before, taken = desk.last[k, axis], desk.taken[k, axis]
+        # Gauss-Newton leaves out the residuals' curvature, which makes a faint star approach its place in equal shares
+        longer = taken / (before - step) if before != step and taken != 0 else 1.0
+        step_taken = step * min(max(longer, SHORTEST), LONGEST)
+        step_taken = min(max(step_taken, -limits.step), limits.step)
+        desk.last[k, axis], desk.taken[k, axis] = step, step_taken
+        star[1 + axis] += step_taken
+        if not abs(star[1 + axis] - place[axis]) <= limits.away:
+            desk.state[k] = HELD
+    return close
+
+
+@njit(nogil=True, cache=True)
+def _report(window: _Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, lower: Array, scene: Scene) -> None:
+    """Errors from the inverse of the last equations; chi^2 and flags of each star's own square."""
+    unit = np.empty(3 * len(ids))
+    for k in range(len(ids)):
+        i = ids[k]
+        for j in range(3):
+            unit[:] = 0
+            unit[3 * k + j] = 1
+            _substitute(lower, unit)
+            fits.errors[i, j] = np.sqrt(unit[3 * k + j])
+        flux = fits.stars[i, 0]
+        fits.flags[i] = _why(window, desk.stamps.shape[2] // 2, found[i], scene) | (BLENDED if len(ids) > 1 else 0)
+        fits.errors[i, 1:] /= flux if desk.state[k] == FREE else np.nan
+        fits.chi2[i] = _chi2(window, desk.stamps.shape[2] // 2, found[i])
+        if desk.state[k] == HELD:
+            fits.flags[i] |= PLACE_HELD
+        elif desk.state[k] == UNSEEN:
+            fits.flags[i] |= NO_FIT
+            fits.stars[i, 0] = fits.errors[i, 0] = fits.chi2[i] = np.nan
+
+
+@njit(nogil=True, cache=True)
+def _why(window: _Window, half: int, found: Array, scene: Scene) -> int:
+    """EDGE, MASKED and SATURATED, as they are on a star's square."""
+    top, left, b0, b1, a0, a1 = _inside(window, half, found)
+    flags = EDGE if b1 - b0 < 2 * half + 1 or a1 - a0 < 2 * half + 1 else 0
+    for b in range(b0, b1):
+        for a in range(a0, a1):
+            if not window.used[top + b, left + a]:
+                flags |= MASKED
+                bits = scene.mask[window.y0 + top + b, window.x0 + left + a]
+                if abs(b - half) <= 1 and abs(a - half) <= 1 and bits & scene.saturated:
+                    flags |= SATURATED
+    return flags
+
+
+@njit(nogil=True, cache=True)
+def _chi2(window: _Window, half: int, found: Array) -> float:
+    """Reduced, of a star's own square; NaN with no more pixels than parameters."""
+    top, left, b0, b1, a0, a1 = _inside(window, half, found)
+    total, count = 0.0, -3
+    for b in range(b0, b1):
+        for a in range(a0, a1):
+            y, x = top + b, left + a
+            total += (window.target[y, x] - window.own[y, x]) ** 2 * window.weight[y, x]
+            count += window.used[y, x]
+    return total / count if count > 0 else np.nan

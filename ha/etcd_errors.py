@@ -52,7 +52,7 @@ def explain(error: BaseException, member: str, about: "Members", lease: int) -> 
     chain = list(_chain(error))
     sent = not any(isinstance(link, _NEVER_SENT) for link in chain)
     for link in chain:
-        if isinstance(link, ssl.SSLEOFError):
+        if isinstance(link, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             return Failure(member, _of_closing(about), sent=sent, refused=True)
         if isinstance(link, ssl.SSLError):
             return Failure(member, _of_tls(link, about), sent=sent, refused=True)

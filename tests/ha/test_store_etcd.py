@@ -334,7 +334,8 @@ class TestTls:
         assert f"127.0.0.1:{secure.port}" in str(failed.value)
         assert "\n" not in str(failed.value)
 
-    @pytest.mark.parametrize("raised", [ssl.SSLEOFError(8, "EOF"), ssl.SSLError(1, "sslv3 alert bad certificate"),
+    @pytest.mark.parametrize("raised", [ssl.SSLEOFError(8, "EOF"), ssl.SSLZeroReturnError(6, "closed (EOF)"),
+                                        ssl.SSLError(1, "sslv3 alert bad certificate"),
                                         ConnectionResetError(104, "reset")])  # fmt: skip
     def test_an_expired_certificate_is_named_however_the_member_ends_it(self, certificates, raised):
         cert, key = certificates.make("past", at="2025-01-01 00:00:00")

@@ -16,6 +16,19 @@ from numpy.typing import NDArray
 
 from photometry.loops.spline import REACH, TAPS, Spline, blend, stamp_at
 from photometry.loops.starlight import Scene
+from photometry.loops.starwindow import (
+    BLENDED,
+    NO_FIT,
+    NOT_CONVERGED,
+    PLACE_HELD,
+    Window,
+    add_stamp,
+    inside,
+    look,
+    reduced_chi2,
+    seen_share,
+    why_not_whole,
+)
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -26,8 +39,6 @@ RIDGE = 1e-10  # of a parameter's curvature: two stars at one place share their 
 SEEN_SHARE = 0.3  # of the PSF's squares that must be seen for a flux
 SHORTEST, LONGEST = 0.5, 2.0  # of a plain step, what a secant may make of it
 FREE, HELD, UNSEEN = 0, 1, 2
-# bits of `flags`
-NOT_CONVERGED, EDGE, MASKED, SATURATED, BLENDED, PLACE_HELD, NO_FIT = 1, 2, 4, 8, 16, 32, 64
 
 
 class Limits(NamedTuple):
@@ -62,18 +73,6 @@ class _Desk(NamedTuple):
     state: Ints
 
 
-class _Window(NamedTuple):
-    """The rectangle of a group: data less all others' light, that light, the group's own, weights, which pixels are used."""
-
-    y0: int
-    x0: int
-    target: Array
-    others: Array
-    own: Array
-    weight: Array
-    used: NDArray[np.bool_]
-
-
 @njit(nogil=True, cache=True)
 def fit_groups(
     scene: Scene, psf: Spline, limits: Limits, found: Array, sky: Array, members: Ints, starts: Ints, fits: Fits
@@ -105,16 +104,16 @@ def fit_groups(
 def _fit_group(
     scene: Scene, psf: Spline, limits: Limits, found: Array, sky: Array, ids: Ints, fits: Fits, desk: _Desk
 ) -> None:
-    window = _look(scene, found, ids, limits.half)
+    window = look(scene, found, ids, limits.half)
     blank = sky[ids].mean()
     for k in range(len(ids)):
         flux, x, y = fits.stars[ids[k]]
         blend(psf, x, y, desk.blocks[k])
         desk.last[k], desk.taken[k] = 0, 0
         _draw(desk, k, fits.stars[ids[k]], found[ids[k]])
-        _add(window.target, window, desk.stamps[k, 0], found[ids[k]], flux)
-        _add(window.others, window, desk.stamps[k, 0], found[ids[k]], -flux)
-        desk.state[k] = FREE if _seen(window, desk.stamps[k, 0], found[ids[k]]) > SEEN_SHARE else UNSEEN
+        add_stamp(window.target, window, desk.stamps[k, 0], found[ids[k]], flux)
+        add_stamp(window.others, window, desk.stamps[k, 0], found[ids[k]], -flux)
+        desk.state[k] = FREE if seen_share(window, desk.stamps[k, 0], found[ids[k]]) > SEEN_SHARE else UNSEEN
         if desk.state[k] == UNSEEN:
             fits.stars[ids[k], 0] = 0
     done = False
@@ -132,65 +131,17 @@ def _fit_group(
 
 
 @njit(nogil=True, cache=True)
-def _look(scene: Scene, found: Array, ids: Ints, half: int) -> _Window:
-    """The rectangle round all squares, within the frame."""
-    ny, nx = scene.data.shape
-    y0, x0, y1, x1 = ny, nx, 0, 0
-    for i in ids:
-        xi, yi = round(found[i, 0]), round(found[i, 1])
-        y0, y1, x0, x1 = min(y0, yi - half), max(y1, yi + half + 1), min(x0, xi - half), max(x1, xi + half + 1)
-    y0, y1, x0, x1 = max(y0, 0), min(y1, ny), max(x0, 0), min(x1, nx)
-    h, w = y1 - y0, x1 - x0
-    target, others, used = np.empty((h, w)), np.empty((h, w)), np.empty((h, w), np.bool_)
-    for b in range(h):
-        for a in range(w):
-            light, known = scene.data[y0 + b, x0 + a], scene.model[y0 + b, x0 + a]
-            used[b, a] = not scene.mask[y0 + b, x0 + a] & scene.useless and np.isfinite(light)
-            target[b, a] = np.float64(light) - known if used[b, a] else 0.0
-            others[b, a] = known
-    return _Window(y0, x0, target, others, np.empty((h, w)), np.empty((h, w)), used)
-
-
-@njit(nogil=True, cache=True)
 def _draw(desk: _Desk, k: int, star: Array, found: Array) -> None:
     """The star's stamp and its derivatives, on its square."""
     stamp_at(desk.blocks[k], star[1] - round(found[0]), star[2] - round(found[1]), desk.work, desk.stamps[k])
 
 
 @njit(nogil=True, cache=True)
-def _inside(window: _Window, half: int, found: Array) -> tuple[int, int, int, int, int, int]:
-    """Where a star's square begins in the window, and the part of the square within the frame: b0, b1, a0, a1."""
-    top, left = round(found[1]) - half - window.y0, round(found[0]) - half - window.x0
-    h, w = window.target.shape
-    return top, left, max(0, -top), min(2 * half + 1, h - top), max(0, -left), min(2 * half + 1, w - left)
-
-
-@njit(nogil=True, cache=True)
-def _add(plane: Array, window: _Window, stamp: Array, found: Array, factor: float) -> None:
-    top, left, b0, b1, a0, a1 = _inside(window, stamp.shape[0] // 2, found)
-    for b in range(b0, b1):
-        for a in range(a0, a1):
-            plane[top + b, left + a] += factor * stamp[b, a]
-
-
-@njit(nogil=True, cache=True)
-def _seen(window: _Window, stamp: Array, found: Array) -> float:
-    """The share of the PSF's squares on used pixels."""
-    top, left, b0, b1, a0, a1 = _inside(window, stamp.shape[0] // 2, found)
-    seen, total = 0.0, (stamp**2).sum()
-    for b in range(b0, b1):
-        for a in range(a0, a1):
-            if window.used[top + b, left + a]:
-                seen += stamp[b, a] ** 2
-    return seen / total if total > 0 else 0.0
-
-
-@njit(nogil=True, cache=True)
-def _weigh(window: _Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, blank: float, gain: float) -> None:
+def _weigh(window: Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, blank: float, gain: float) -> None:
     """The group's light as it is believed now, and the weights 1 / V that follow."""
     window.own[:] = 0
     for k in range(len(ids)):
-        _add(window.own, window, desk.stamps[k, 0], found[ids[k]], fits.stars[ids[k], 0])
+        add_stamp(window.own, window, desk.stamps[k, 0], found[ids[k]], fits.stars[ids[k], 0])
     h, w = window.own.shape
     for b in range(h):
         for a in range(w):
@@ -199,7 +150,7 @@ def _weigh(window: _Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, bl
 
 
 @njit(nogil=True, cache=True)
-def _gather(window: _Window, desk: _Desk, found: Array, ids: Ints) -> None:
+def _gather(window: Window, desk: _Desk, found: Array, ids: Ints) -> None:
     """Normal equations of (dF, F dx, F dy) of each star: regular even for a star without light."""
     for k in range(len(ids)):
         _of_one(window, desk.stamps[k], found[ids[k]], desk.normal[3 * k :, 3 * k :], desk.right[3 * k :])
@@ -210,9 +161,9 @@ def _gather(window: _Window, desk: _Desk, found: Array, ids: Ints) -> None:
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def _of_one(window: _Window, stamp: Array, found: Array, normal: Array, right: Array) -> None:
+def _of_one(window: Window, stamp: Array, found: Array, normal: Array, right: Array) -> None:
     """A star's own block of the equations, and its right side."""
-    top, left, b0, b1, a0, a1 = _inside(window, stamp.shape[1] // 2, found)
+    top, left, b0, b1, a0, a1 = inside(window, stamp.shape[1] // 2, found)
     n00 = n10 = n11 = n20 = n21 = n22 = r0 = r1 = r2 = 0.0
     for b in range(b0, b1):
         for a in range(a0, a1):
@@ -237,11 +188,11 @@ def _of_one(window: _Window, stamp: Array, found: Array, normal: Array, right: A
 
 
 @njit(nogil=True, cache=True)
-def _of_two(window: _Window, stamp: Array, found: Array, other: Array, beside: Array, block: Array) -> None:
+def _of_two(window: Window, stamp: Array, found: Array, other: Array, beside: Array, block: Array) -> None:
     """The (3, 3) block of two stars: the pixels that their squares share."""
     half = stamp.shape[1] // 2
-    top, left, b0, b1, a0, a1 = _inside(window, half, found)
-    up, west, d0, d1, c0, c1 = _inside(window, half, beside)
+    top, left, b0, b1, a0, a1 = inside(window, half, found)
+    up, west, d0, d1, c0, c1 = inside(window, half, beside)
     y0, y1 = max(top + b0, up + d0), min(top + b1, up + d1)
     x0, x1 = max(left + a0, west + c0), min(left + a1, west + c1)
     block[:] = 0
@@ -354,7 +305,7 @@ def _step(desk: _Desk, limits: Limits, k: int, star: Array, place: Array) -> boo
 
 
 @njit(nogil=True, cache=True)
-def _report(window: _Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, lower: Array, scene: Scene) -> None:
+def _report(window: Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, lower: Array, scene: Scene) -> None:
     """Errors from the inverse of the last equations; chi^2 and flags of each star's own square."""
     unit = np.empty(3 * len(ids))
     for k in range(len(ids)):
@@ -365,39 +316,11 @@ def _report(window: _Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, l
             _substitute(lower, unit)
             fits.errors[i, j] = np.sqrt(unit[3 * k + j])
         flux = fits.stars[i, 0]
-        fits.flags[i] = _why(window, desk.stamps.shape[2] // 2, found[i], scene) | (BLENDED if len(ids) > 1 else 0)
+        fits.flags[i] = why_not_whole(window, desk.stamps.shape[2] // 2, found[i], scene) | (BLENDED if len(ids) > 1 else 0)
         fits.errors[i, 1:] /= flux if desk.state[k] == FREE else np.nan
-        fits.chi2[i] = _chi2(window, desk.stamps.shape[2] // 2, found[i])
+        fits.chi2[i] = reduced_chi2(window, desk.stamps.shape[2] // 2, found[i])
         if desk.state[k] == HELD:
             fits.flags[i] |= PLACE_HELD
         elif desk.state[k] == UNSEEN:
             fits.flags[i] |= NO_FIT
             fits.stars[i, 0] = fits.errors[i, 0] = fits.chi2[i] = np.nan
-
-
-@njit(nogil=True, cache=True)
-def _why(window: _Window, half: int, found: Array, scene: Scene) -> int:
-    """EDGE, MASKED and SATURATED, as they are on a star's square."""
-    top, left, b0, b1, a0, a1 = _inside(window, half, found)
-    flags = EDGE if b1 - b0 < 2 * half + 1 or a1 - a0 < 2 * half + 1 else 0
-    for b in range(b0, b1):
-        for a in range(a0, a1):
-            if not window.used[top + b, left + a]:
-                flags |= MASKED
-                bits = scene.mask[window.y0 + top + b, window.x0 + left + a]
-                if abs(b - half) <= 1 and abs(a - half) <= 1 and bits & scene.saturated:
-                    flags |= SATURATED
-    return flags
-
-
-@njit(nogil=True, cache=True)
-def _chi2(window: _Window, half: int, found: Array) -> float:
-    """Reduced, of a star's own square; NaN with no more pixels than parameters."""
-    top, left, b0, b1, a0, a1 = _inside(window, half, found)
-    total, count = 0.0, -3
-    for b in range(b0, b1):
-        for a in range(a0, a1):
-            y, x = top + b, left + a
-            total += (window.target[y, x] - window.own[y, x]) ** 2 * window.weight[y, x]
-            count += window.used[y, x]
-    return total / count if count > 0 else np.nan

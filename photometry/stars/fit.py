@@ -25,7 +25,7 @@ from scipy.signal import correlate
 from scipy.spatial import cKDTree
 
 from photometry.image import Image
-from photometry.loops import starfit
+from photometry.loops import starwindow
 from photometry.loops.spline import REACH, Spline
 from photometry.loops.starfit import Fits, Limits, fit_groups
 from photometry.loops.starlight import Scene, add_stars, guess_fluxes
@@ -52,13 +52,13 @@ _SPARSE, _CELL = 3, 32  # every third pixel's variance, by cells of so many of t
 class StarFlag(IntFlag):
     """Bits of `flags` of a fitted star."""
 
-    NOT_CONVERGED = starfit.NOT_CONVERGED  # still moving after the last step
-    EDGE = starfit.EDGE  # its square is cut by the frame's border
-    MASKED = starfit.MASKED  # pixels of its square were left out
-    SATURATED = starfit.SATURATED  # among them saturated ones at its core
-    BLENDED = starfit.BLENDED  # fitted together with others
-    PLACE_HELD = starfit.PLACE_HELD  # it ran away or has no light: flux at the given place, without errors of x and y
-    NO_FIT = starfit.NO_FIT  # too little of it is seen: flux is NaN
+    NOT_CONVERGED = starwindow.NOT_CONVERGED  # still moving after the last step
+    EDGE = starwindow.EDGE  # its square is cut by the frame's border
+    MASKED = starwindow.MASKED  # pixels of its square were left out
+    SATURATED = starwindow.SATURATED  # among them saturated ones at its core
+    BLENDED = starwindow.BLENDED  # fitted together with others
+    PLACE_HELD = starwindow.PLACE_HELD  # it ran away or has no light: flux at the given place, without errors of x and y
+    NO_FIT = starwindow.NO_FIT  # too little of it is seen: flux is NaN
     UNSETTLED = 128  # its neighbours were still changing in the last pass
 
 

@@ -9,7 +9,7 @@ from bench.table import Row
 from tests.cluster.cluster import Cluster
 from tests.cluster.paper import Plan
 from tests.cluster.rows_power import THREE
-from tests.cluster.stage import OWN_GAP_SECONDS, Stage, Timed, double_holders, kept_promises, own_gaps
+from tests.cluster.stage import OWN_GAP_SECONDS, Missed, Stage, Timed, double_holders, kept_promises, own_gaps
 
 FOUR = Plan(
     nodes=("a", "b", "c", "d"),
@@ -74,7 +74,7 @@ def directed(stage: Stage, plan: Plan, count: int) -> list[Row]:
 def apart(
     stage: Stage, plan: Plan, figure: str, cases: Sequence[tuple[str, Callable[[Cluster], None]]], *, alone: bool = True
 ) -> list[Row]:
-    """The network is cut in each way, held so, and healed; `alone`: no two nodes may hold a telescope under one token."""
+    """The network is cut in each way, held so, and healed; `alone`: no two nodes help one telescope under one token."""
     gaps, homes, doubles = {}, [], []
     with stage.cluster(plan) as (one, since):
         for name, cut in cases:
@@ -90,14 +90,10 @@ def apart(
             stage.say(f"{figure}: {name}: own gap {gaps[name]:.1f} s, all at home after {homes[-1]:.1f} s")
         worst = max(gaps, key=lambda name: gaps[name])
         measured = f"longest gap {gaps[worst]:.1f} s ({worst}); home within {max(homes):.1f} s; seed {stage.seed}"
-        if not alone:
-            measured += f"; {len(doubles)} times two nodes helped one telescope"
-        tokens = Row(
-            f"{figure}: two nodes under one token", "never", f"{len(doubles)} seen {doubles[:1] or ''}", not doubles
-        )
+        kind = Row if alone else Missed
         return [
             Timed(f"{figure}: own work on every node", "no gap > 5 s", measured, gaps[worst] <= OWN_GAP_SECONDS),
-            *([tokens] if alone else []),
+            kind(f"{figure}: two nodes under one token", "never", f"{len(doubles)} seen {doubles[:1] or ''}", not doubles),
             kept_promises(stage, one, figure, since),
         ]
 

@@ -23,6 +23,11 @@ class Timed(Row):
 
 
 @dataclass(frozen=True)
+class Missed(Row):
+    """A goal that is known to be missed: the bench counts it, and docs/failover.md says why; tests have nothing to add."""
+
+
+@dataclass(frozen=True)
 class Size:
     """How much of each; `able`: ha.able_seconds where nodes are to become unable; `ha`: where a plan does not say."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photometry import products
-from photometry.detection import FLAG_COARSE, FLAG_MASKED
+from photometry.detection import FLAG_MASKED
 from photometry.errors import (
     BadFrameError,
     EnvironmentFailedError,
@@ -139,9 +139,6 @@ def _read(work: _Work) -> Figures:
 def _measure(work: _Work) -> Figures:
     assert work.frame is not None
     work.science = found = measure(work.frame, work.settings)
-    coarse = int(np.count_nonzero(found.stars["flags"] & FLAG_COARSE))
-    if coarse:
-        work.report.notes.append(f"{coarse:,} sources were found with a fallback: crowded or damaged parts of the frame")
     if not found.sky.model_believed:
         work.report.notes.append(
             f"gain and read noise do not explain the sky's noise of {found.sky.pixel_noise:.2f}: the measured noise is used"
@@ -241,7 +238,7 @@ def _preview(work: _Work) -> Figures:
 
 
 def _good(stars: NDArray[Any]) -> int:
-    return int(np.count_nonzero((stars["flags"] & (FLAG_MASKED | FLAG_COARSE)) == 0))
+    return int(np.count_nonzero((stars["flags"] & FLAG_MASKED) == 0))
 
 
 # A stage that has nothing to do returns None and leaves no trace in the report.  An alert waits for nothing that it does not

@@ -62,6 +62,12 @@ class Background:
     pedestal: float
     model_believed: bool
 
+    def noise_at(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n,): the rms of the cells that hold these pixels."""
+        nodes, side = self.rms.nodes, self.rms.side
+        found = nodes[np.minimum(y // side, len(nodes) - 1), np.minimum(x // side, nodes.shape[1] - 1)]
+        return np.asarray(found, np.float64)
+
 
 def subtract_background(image: Image, settings: Settings, *, keep_variance: bool = False) -> tuple[Image, Background]:
     """The image without its sky, and the sky.  `keep_variance`: the caller knows the variance better."""

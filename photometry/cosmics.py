@@ -60,7 +60,8 @@ def mark_cosmic_rays(image: Image, stars: NDArray[Any]) -> int:
 def _fractions(image: Image, stars: NDArray[Any]) -> NDArray[np.float32] | None:
     """The least that neighbours along each line have of a star's peak; None with too few stars to tell."""
     bright = stars[stars["flux"] > _CALIBRATOR_SNR * stars["flux_err"]]
-    y, x = _peaks(image.data, bright)
+    places = (np.rint(bright[name]).astype(np.int64) for name in ("y", "x"))
+    y, x = brightest_near(image.data, *places)
     ny, nx = image.shape
     inner = (y > 0) & (y < ny - 1) & (x > 0) & (x < nx - 1)
     y, x = y[inner], x[inner]
@@ -73,10 +74,9 @@ def _fractions(image: Image, stars: NDArray[Any]) -> NDArray[np.float32] | None:
     return np.array([_MARGIN * np.percentile(mean / image.data[y, x], _PERCENTILE) for mean in means], np.float32)
 
 
-def _peaks(data: NDArray[np.float32], stars: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The brightest pixel within one of each centre: y, x."""
+def brightest_near(data: NDArray[np.float32], y: Places, x: Places) -> tuple[Places, Places]:
+    """(n,) each: y, x of the brightest of the 3 x 3 pixels round a place."""
     ny, nx = data.shape
-    y, x = np.rint(stars["y"]).astype(np.int64), np.rint(stars["x"]).astype(np.int64)
     shifts = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
     near_y = np.clip(y[:, None] + shifts[:, 0], 0, ny - 1)
     near_x = np.clip(x[:, None] + shifts[:, 1], 0, nx - 1)

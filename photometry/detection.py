@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photometry.background import Background
+from photometry.cosmics import brightest_near
 from photometry.hills import Tops, find_tops
 from photometry.image import Image
 from photometry.loops.apertures import CUT, MASKED
@@ -39,6 +40,9 @@ _FEWEST_FIRST = 5
 _WIDTH_PERCENTILE = 35.0  # as `photometry.measure.seeing`
 _STRIPS, _STRIP_ROWS = 4, 256  # of a frame that are looked at first
 _STRIP_MARGIN = 16
+_RATIO_PERCENTILE, _RATIO_MARGIN = 25.0, 0.5  # as `photometry.cosmics`
+_SHARP_SIGMA = 2.0
+_SINGLE_SHARE = 0.5  # of the score that a warm pixel has of itself
 _SOURCES_AT_A_TIME = 512
 _PIXEL_VARIANCE = 1 / 12  # of a source of one pixel
 
@@ -63,25 +67,29 @@ def detect(image: Image, sky: Background, settings: Settings) -> NDArray[Any]:
     valid image.
     """
     with start_threads() as threads:
-        score = _score(image, sky, threads)
+        score, least = _score(image, sky, threads)
         tops = find_tops(score, sky, settings.detection_threshold_sigma, slice(0, image.shape[0]), threads)
+        tops = tops.only(~_sharper(score, sky, tops, least))
         stars = _measure(score, tops, settings.aperture_radii_pixels, threads)
     return stars[np.argsort(-stars["flux"], kind="stable")]
 
 
-def _score(image: Image, sky: Background, threads: Executor) -> Score:
-    """The score with a filter of the frame's own seeing and noise, both from a few strips of it."""
+def _score(image: Image, sky: Background, threads: Executor) -> tuple[Score, float]:
+    """The score with a filter of the frame's own seeing and noise, and the least `_ratio` of a star; from a few strips."""
     quiet = Mesh(np.float32(1) / sky.rms.nodes, sky.rms.side)
     first = Score(image, _FIRST_SIGMA, structure_of(image, threads), quiet)
     strips = _strips(image.shape[0])
-    widths = np.concatenate([_star_widths(first, sky, rows, threads) for rows in strips])
-    sigma = _FIRST_SIGMA
+    widths, ratios = (
+        np.concatenate(part) for part in zip(*(_stars(first, sky, rows, threads) for rows in strips), strict=True)
+    )
+    sigma, least = _FIRST_SIGMA, 0.0
     if len(widths) >= _FEWEST_FIRST:
         sigma = float(np.percentile(widths, _WIDTH_PERCENTILE)) * _FILTER_SHARE / FWHM_PER_SIGMA
+        least = _RATIO_MARGIN * float(np.percentile(ratios, _RATIO_PERCENTILE))
     score = Score(image, float(np.clip(sigma, *_FILTER_SIGMAS)), first.structure, quiet)
     noise = np.concatenate([widths_of(score, sky, rows.start, rows.stop) for rows in strips])
     wider = max(float(np.median(noise)), 1.0) if len(noise) else 1.0
-    return Score(image, score.sigma_pixels, score.structure, Mesh(quiet.nodes / np.float32(wider), quiet.side))
+    return Score(image, score.sigma_pixels, score.structure, Mesh(quiet.nodes / np.float32(wider), quiet.side)), least
 
 
 def _strips(ny: int) -> list[slice]:
@@ -91,17 +99,49 @@ def _strips(ny: int) -> list[slice]:
     return [slice(y, y + _STRIP_ROWS) for y in starts.tolist()]
 
 
-def _star_widths(score: Score, sky: Background, rows: slice, threads: Executor) -> NDArray[np.float64]:
-    """FWHM in pixels of the bright sources of some rows that are neither saturated nor masked nor blended."""
+def _stars(score: Score, sky: Background, rows: slice, threads: Executor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """FWHM in pixels and `_ratio` of the bright sources of some rows that are neither saturated nor masked nor blended."""
     tops = find_tops(score, sky, _FIRST_THRESHOLD, rows, threads)
     y, x = tops.bright_at.T
     clean = (score.image.mask[y, x] & np.uint16(HIDDEN | Bit.SATURATED) == 0) & ~tops.crowded
     # What a strip's border cuts off may be a neighbour.
     clean &= (y >= rows.start + _STRIP_MARGIN) & (y < rows.stop - _STRIP_MARGIN)
-    shapes = _shapes(tops)[clean]
-    out = np.zeros(len(shapes))
-    measure_widths(_frame(score.image), shapes, _star_fwhm(score), out)
-    return out[out > 0]
+    tops = tops.only(clean)
+    out = np.zeros(len(tops.height))
+    measure_widths(_frame(score.image), _shapes(tops), _star_fwhm(score), out)
+    return out[out > 0], _ratio(score.image, tops)[out > 0]
+
+
+def _ratio(image: Image, tops: Tops) -> NDArray[np.float64]:
+    """(n,): the mean of the four neighbours of the brightest pixel at the top, over it."""
+    value, beside = _core(image, tops)
+    return beside / np.maximum(value, 1e-30)
+
+
+def _core(image: Image, tops: Tops) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n,): the brightest pixel at the top, and the mean of its four neighbours."""
+    ny, nx = image.shape
+    y, x = brightest_near(image.data, *tops.place.T)
+    sides = (
+        (np.maximum(y - 1, 0), x),
+        (np.minimum(y + 1, ny - 1), x),
+        (y, np.maximum(x - 1, 0)),
+        (y, np.minimum(x + 1, nx - 1)),
+    )
+    return image.data[y, x].astype(np.float64), np.mean([image.data[at] for at in sides], axis=0, dtype=np.float64)
+
+
+def _sharper(score: Score, sky: Background, tops: Tops, least: float) -> NDArray[np.bool_]:
+    """Which are one pixel, and that sharper than a star by more than noise: warm pixels and cosmic rays.
+
+    least: the `_ratio` that a star has at the least.  Saturated pixels say nothing.
+    """
+    y, x = tops.place.T
+    noise = sky.noise_at(y, x)
+    value, beside = _core(score.image, tops)
+    single = score.weights()[0] ** 2 * value > _SINGLE_SHARE * tops.height * noise
+    sharp = least * value - beside > _SHARP_SIGMA * noise / 2  # the mean of four has half a pixel's noise
+    return np.asarray(single & sharp & (score.image.mask[y, x] & np.uint16(Bit.SATURATED) == 0))
 
 
 def _star_fwhm(score: Score) -> float:

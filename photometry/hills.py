@@ -5,7 +5,7 @@ The hills and passes are the frame's merge tree; Bertin & Arnouts 1996 deblend b
 """
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
@@ -42,6 +42,10 @@ class Tops:
     brightest: Plane
     bright_at: Numbers
     crowded: NDArray[np.bool_]
+
+    def only(self, which: NDArray[np.bool_]) -> "Tops":
+        """These alone."""
+        return Tops(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,5 @@ def _all_passes(bands: list[_Band], first: Numbers) -> tuple[Numbers, Plane]:
 
 def _photon_noise(score: Score, sky: Background, place: Numbers) -> NDArray[np.float64]:
     """(n,): noise of the score at these places, the sources' photons included, over that of blank sky."""
-    nodes, side = sky.rms.nodes, sky.rms.side
     y, x = place.T
-    blank = nodes[np.minimum(y // side, len(nodes) - 1), np.minimum(x // side, nodes.shape[1] - 1)]
-    return np.asarray(np.sqrt(np.maximum(score.image.variance[y, x] / blank.astype(np.float64) ** 2, 1.0)))
+    return np.asarray(np.sqrt(np.maximum(score.image.variance[y, x] / sky.noise_at(y, x) ** 2, 1.0)))

@@ -42,7 +42,7 @@ class Score:
     def rows(self, y0: int, y1: int) -> Plane:
         """(y1 - y0, nx) of these rows of the frame, in sigmas of blank sky; hidden pixels count as blank."""
         ny, nx = self.image.shape
-        weights = self._weights()
+        weights = self.weights()
         a0, a1 = max(y0 - weights.size + 1, 0), min(y1 + weights.size - 1, ny)
         data = self.image.data[a0:a1].copy()
         self.structure.add(data, a0, 0, -1.0)
@@ -52,7 +52,7 @@ class Score:
         out *= self.quiet.window(y0, y1, 0, nx)
         return out
 
-    def _weights(self) -> Plane:
+    def weights(self) -> Plane:
         """Along one axis, from the middle outwards: of unit noise."""
         far = np.arange(int(np.ceil(_REACH_SIGMAS * self.sigma_pixels)) + 1)
         weights = np.exp(-0.5 * (far / self.sigma_pixels) ** 2)

@@ -136,8 +136,11 @@ def _measure(
     bands = list(threads.map(lambda rows: _look(image, side, first, rows), _bands(image.shape[0], side)))
     level, rms = (np.stack([band[i] for band in bands]) for i in (0, 1))
     known = np.isfinite(level)
-    if first is not None and np.mean(known) < _FEWEST_CELLS:
-        return first, known
+    if first is not None:
+        if np.mean(known) < _FEWEST_CELLS:
+            return first, known
+        # What covers a whole cell is no star: a halo, a ghost, an edge of the field; there the first look is all there is.
+        level = np.where(known, level, first[0].nodes[1:-1, 1:-1])
     if not known.any():  # nothing is exposed: then there is no sky
         level[:], rms[:] = 0.0, 1.0
     rms = mended(rms)

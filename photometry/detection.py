@@ -15,7 +15,7 @@ from photometry.cosmics import brightest_near
 from photometry.hills import Tops, find_tops
 from photometry.image import Image
 from photometry.loops.apertures import CUT, MASKED
-from photometry.loops.sources import Frame, measure_sources, measure_widths
+from photometry.loops.sources import Frame, Near, measure_sources, measure_widths
 from photometry.mask import Bit
 from photometry.mesh import Mesh
 from photometry.score import HIDDEN, Score, structure_of, widths_of
@@ -168,12 +168,19 @@ def _shapes(tops: Tops) -> NDArray[np.float64]:
 def _measure(score: Score, tops: Tops, radii: tuple[float, ...], threads: Executor) -> NDArray[Any]:
     stars = np.zeros(len(tops.height), star_dtype(len(radii)))
     image, shapes = score.image, _shapes(tops)
+    # The brightest pixel of a bled or blended source may lie off its centre, and a flat core has its top anywhere.
+    saturated = image.mask[tops.bright_at[:, 0], tops.bright_at[:, 1]] & np.uint16(Bit.SATURATED) != 0
+    light = np.maximum(tops.moments[:, :1], 1e-30)
+    middle = tops.place[:, ::-1] + tops.moments[:, 1:3] / light
+    shapes[saturated, :2] = middle[saturated]
     values, flags = np.zeros((len(stars), 5 + 2 * len(radii))), np.zeros(len(stars), np.int32)
     frame, circles, star = _frame(image), np.array(radii, float), _star_fwhm(score)
 
     def measure(start: int) -> None:
         some = slice(start, start + _SOURCES_AT_A_TIME)
-        measure_sources(frame, shapes[some], tops.crowded[some], star, circles, values[some], flags[some])
+        measure_sources(
+            frame, shapes[some], Near(tops.crowded[some], tops.leaning[some]), star, circles, values[some], flags[some]
+        )
 
     list(threads.map(measure, range(0, len(stars), _SOURCES_AT_A_TIME)))
     names = ["x", "y", "fwhm", "flux", "flux_err"]
@@ -186,9 +193,7 @@ def _measure(score: Score, tops: Tops, radii: tuple[float, ...], threads: Execut
     stars["peak"], stars["flags"] = tops.brightest, flags
     stars["flags"][tops.crowded] |= FLAG_BLENDED
     flag_masked(image.mask, stars)
-    # The brightest pixel of a bled or blended source may lie off its centre.
-    bright = image.mask[tops.bright_at[:, 0], tops.bright_at[:, 1]] & np.uint16(Bit.SATURATED)
-    stars["flags"][bright != 0] |= FLAG_SATURATED
+    stars["flags"][saturated] |= FLAG_SATURATED
     return stars
 
 

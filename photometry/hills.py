@@ -33,6 +33,7 @@ class Tops:
     moments    (n, 6): light times 1, x, y, xx, yy, xy, from the top's pixel, place (n, 2) y, x
     brightest  the highest pixel, at bright_at (n, 2) y, x
     crowded    a neighbour is reached without falling below the threshold
+    leaning    on the slope of a higher one
     """
 
     height: Plane
@@ -42,6 +43,7 @@ class Tops:
     brightest: Plane
     bright_at: Numbers
     crowded: NDArray[np.bool_]
+    leaning: NDArray[np.bool_]
 
     def only(self, which: NDArray[np.bool_]) -> "Tops":
         """These alone."""
@@ -76,10 +78,12 @@ def find_tops(score: Score, sky: Background, threshold: float, rows: slice, thre
     ranks = np.empty(len(height), np.int64)
     ranks[np.argsort(-height, kind="stable")] = np.arange(len(height))
     least = (LEAST_SIGMA * _photon_noise(score, sky, place)).astype(np.float32)
-    source, crowded = join_over_passes(height, ranks, least, CONTRAST, sides[order], passes[order], threshold)
+    source, crowded, leaning = join_over_passes(height, ranks, least, CONTRAST, sides[order], passes[order], threshold)
     add_parts(np.where(lead == np.arange(len(lead)), source, np.arange(len(lead))), place, moments, brightest, bright_at)
     own = (source == np.arange(len(source))) & (lead == source) & (height > threshold) & (bright_at[:, 0] >= 0)
-    return Tops(height[own], place[own], vertex[own], moments[own], brightest[own], bright_at[own], crowded[own])
+    return Tops(
+        height[own], place[own], vertex[own], moments[own], brightest[own], bright_at[own], crowded[own], leaning[own]
+    )
 
 
 def _look(score: Score, band: slice, rows: slice) -> _Band:

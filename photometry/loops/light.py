@@ -8,9 +8,7 @@ Plane = NDArray[np.float32]
 Bits = NDArray[np.uint8]
 
 BLOCK = 4  # pixels: of a square whose mean shows a star
-WIDE = 4  # blocks: of a square whose mean shows the wing of a bright one
 BLOCK_SIGMA = 3.0
-WIDE_SIGMA = 4.0
 LIT = np.uint8(128)
 
 
@@ -31,7 +29,6 @@ def flag_light(above: Plane, bits: Bits, sigma: Plane, side: int) -> None:
     for i in range(mx):
         noise[i] = sigma[min(i * BLOCK // side, sigma.size - 1)]
     _flag_blocks(total, count, noise, lit)
-    _flag_wide(total, count, noise, lit)
     for y in range(h):
         row, line = lit[y // BLOCK], bits[y]
         for i in range(nx // BLOCK):
@@ -66,21 +63,6 @@ def _flag_blocks(total: Plane, count: Plane, noise: Plane, lit: Bits) -> None:
         for i in range(mx):
             if total[j, i] > np.float32(BLOCK_SIGMA) * noise[i] * np.sqrt(count[j, i]) and count[j, i] > 0:
                 lit[max(j - 1, 0) : j + 2, max(i - 1, 0) : i + 2] = LIT
-
-
-@njit(nogil=True, cache=True)
-def _flag_wide(total: Plane, count: Plane, noise: Plane, lit: Bits) -> None:
-    my, mx = total.shape
-    for j in range(0, my, WIDE):
-        for i in range(0, mx, WIDE):
-            light, pixels = np.float32(0), np.float32(0)
-            for b in range(j, min(j + WIDE, my)):
-                for a in range(i, min(i + WIDE, mx)):
-                    if lit[b, a] == 0:
-                        light += total[b, a]
-                        pixels += count[b, a]
-            if pixels > 0 and light > np.float32(WIDE_SIGMA) * noise[i] * np.sqrt(pixels):
-                lit[j : j + WIDE, i : i + WIDE] = LIT
 
 
 @njit(nogil=True, cache=True)

@@ -20,8 +20,9 @@ def root_of(parent: Numbers, i: int) -> int:
 @njit(nogil=True, cache=True)
 def join_over_passes(
     height: Plane, rank: Numbers, least: Plane, contrast: float, sides: Numbers, passes: Plane, blended: float
-) -> tuple[Numbers, NDArray[np.bool_]]:
-    """(n,): for each hill the hill whose source it is part of; and which have a neighbour over a pass above `blended`.
+) -> tuple[Numbers, NDArray[np.bool_], NDArray[np.bool_]]:
+    """(n,): for each hill the hill whose source it is part of; which have a neighbour over a pass above `blended`; and
+    which stand on the slope of a higher one.
 
     height (n,), rank (n,): 0 the highest; sides (m, 2), passes (m,): hills that touch, the highest pass first.  Water that
     falls from above all tops uncovers the passes one by one: where two islands join, the lower one's top is a source if it
@@ -30,7 +31,7 @@ def join_over_passes(
     """
     n = height.size
     island, source = np.arange(n), np.arange(n)
-    top, crowded = np.arange(n), np.zeros(n, np.bool_)
+    top, crowded, leaning = np.arange(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     for k in range(passes.size):
         a, b = sides[k]
         one, two = root_of(island, a), root_of(island, b)
@@ -41,14 +42,16 @@ def join_over_passes(
         lower = top[two]
         if height[lower] - passes[k] < max(least[lower], contrast * passes[k]):
             source[root_of(source, lower)] = root_of(source, a)
-        elif passes[k] > blended:
-            crowded[root_of(source, a)] = True
-            crowded[root_of(source, b)] = True
+        else:
+            leaning[lower] = True
+            if passes[k] > blended:
+                crowded[root_of(source, a)] = True
+                crowded[root_of(source, b)] = True
         island[two] = one
     for i in range(n):
         source[i] = root_of(source, i)
         crowded[source[i]] |= crowded[i]
-    return source, crowded
+    return source, crowded, leaning
 
 
 @njit(nogil=True, cache=True)

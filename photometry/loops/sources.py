@@ -17,6 +17,7 @@ KRON_RADII = 2.5  # hold 94 % of a galaxy's light
 SMALLEST_RADIUS = 3.5  # pixels: of the ellipse that is summed, as in SExtractor's defaults
 CORE = 3.5  # semi-axes, beyond which no part of a source is looked for
 FWHM_PER_SIGMA = 2.3548
+LEANING_SIZE, LEANING_KRON = 0.6, 1.5  # FWHM and semi-axes: somewhat more than a star's
 WINDOW_SIGMAS = 4.0
 STEPS, SMALLEST_STEP = 16, 1e-4  # of a windowed centroid; pixels
 
@@ -28,6 +29,13 @@ class Frame(NamedTuple):
     variance: Plane
     mask: Mask
     hidden: int
+
+
+class Near(NamedTuple):
+    """Of each source (n,): whether a neighbour's light runs into it; whether it stands on the slope of a higher one."""
+
+    crowded: NDArray[np.bool_]
+    leaning: NDArray[np.bool_]
 
 
 class Widths(NamedTuple):
@@ -42,32 +50,29 @@ WIDTHS = Widths(1.0, 20.0)
 
 @njit(nogil=True, cache=True)
 def measure_sources(
-    frame: Frame,
-    shapes: Values,
-    crowded: NDArray[np.bool_],
-    star: float,
-    radii: Values,
-    out: Values,
-    flags: NDArray[np.int32],
+    frame: Frame, shapes: Values, near: Near, star: float, radii: Values, out: Values, flags: NDArray[np.int32]
 ) -> None:
     """Fill out (n, 5 + 2 radii): x, y, fwhm, flux and its error, and those within circles round x, y; add to flags (n,).
 
-    shapes (n, 5): x, y, a, b, theta of each source; star: the FWHM of a star, in pixels, which is what a crowded source's
-    centroid looks at.
+    shapes (n, 5): x, y, a, b, theta of each source; star: the FWHM of a star, in pixels.  That is what a crowded source's
+    centroid looks at; and what leans on a higher source, whose light is under it, is not taken for larger than a star.
     """
+    circle = Ellipse(1.0, 1.0, 0.0, 1.0)
     for i in range(len(shapes)):
         x, y, a, b, theta = shapes[i]
+        most_kron = LARGEST_KRON
+        if near.leaning[i]:
+            a, b, most_kron = min(a, LEANING_SIZE * star), min(b, LEANING_SIZE * star), LEANING_KRON
         half = half_light_radius(frame.data, frame.mask, frame.hidden, x, y, CORE * np.sqrt(a * b), star / 4)
         fwhm = 2 * half if half > 0 else FWHM_PER_SIGMA * np.sqrt(a * b)
         out[i, 2] = fwhm
-        out[i, 0], out[i, 1] = _centroid(frame, x, y, min(fwhm, star) if crowded[i] else fwhm)
+        out[i, 0], out[i, 1] = _centroid(frame, x, y, min(fwhm, star) if near.crowded[i] else fwhm)
         ellipse = ellipse_of(a, b, theta)
         kron, kron_flags = kron_radius(frame.data, frame.mask, frame.hidden, x, y, ellipse, LARGEST_KRON)
-        r = max(KRON_RADII * kron, SMALLEST_RADIUS / np.sqrt(a * b))
+        r = max(KRON_RADII * min(kron, most_kron), SMALLEST_RADIUS / np.sqrt(a * b))
         out[i, 3], out[i, 4], cut = _sum(frame, x, y, ellipse, r)
         flags[i] |= kron_flags | cut
         for k in range(radii.size):
-            circle = Ellipse(1.0, 1.0, 0.0, 1.0)
             out[i, 5 + 2 * k], out[i, 6 + 2 * k], _ = _sum(frame, out[i, 0], out[i, 1], circle, radii[k])
 
 

@@ -5,7 +5,7 @@ import pytest
 import sep
 
 from photometry.loops.apertures import CUT, MASKED, ellipse_of, half_light_radius, kron_radius, sum_ellipse
-from photometry.loops.sources import Frame, measure_sources
+from photometry.loops.sources import Frame, Near, measure_sources
 from photometry.mask import Bit
 from photometry.score import HIDDEN
 
@@ -82,7 +82,8 @@ def test_centroids_are_sep_s(sigma):
     shapes = np.stack([x + 0.3, y - 0.2, *(np.full(x.size, v) for v in (1.2 * sigma, sigma, 0.0))], axis=1)
     out, flags = np.zeros((x.size, 7)), np.zeros(x.size, np.int32)
     frame = Frame(data, np.ones_like(data), np.zeros(data.shape, np.uint16), HIDDEN)
-    measure_sources(frame, shapes, np.zeros(x.size, bool), 2.3548 * sigma, np.array([5.0]), out, flags)
+    alone = np.zeros(x.size, bool)
+    measure_sources(frame, shapes, Near(alone, alone), 2.3548 * sigma, np.array([5.0]), out, flags)
     their_x, their_y, _ = sep.winpos(data, shapes[:, 0], shapes[:, 1], out[:, 2] / 2.3548)
     ours, theirs = np.std(out[:, 0] - x), np.std(their_x - x)
     assert ours == pytest.approx(theirs, rel=0.05)

@@ -34,12 +34,10 @@ def test_light_is_flagged_with_what_is_round_it_and_noise_is_not():
     rng = np.random.default_rng(1)
     above = rng.normal(0, 2, (64, 202)).astype(np.float32)
     above[28:32, 100:104] += 6
-    above[32:48, 32:48] += 1.4
     bits = np.zeros(above.shape, np.uint8)
     flag_light(above, bits, np.full(3, 2.0, np.float32), 64)
     assert (bits[24:36, 96:108] == LIT).all()
-    assert (bits[32:48, 32:48] == LIT).all()
-    assert np.mean(bits != 0) < 0.15
+    assert np.mean(bits != 0) < 0.05
 
 
 @pytest.mark.parametrize(("kind", "most"), [("empty", 0.01), ("rich", 0.02), ("slope", 0.01), ("vignette", 0.02)])

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photometry.image import Image
-from photometry.loops.peaks import HALF
 from photometry.mask import Bit
 from photometry.mesh import Mesh
 from photometry.psf import PsfModel
@@ -80,22 +79,16 @@ STAR = np.dtype([("x", "f8"), ("y", "f8"), ("flux", "f8"), ("peak", "f8")])
 
 
 def with_peaks(image: Image, stars: NDArray[np.void]) -> NDArray[np.void]:
-    """x, y, the light of 7 x 7 pixels there, as `photometry.loops.peaks` has it, and the highest of 3 x 3; brightest first.
-
-    Light from further out may be a neighbour's or a halo's.
-    """
+    """x, y, flux, and the highest of the 3 x 3 pixels there."""
     ny, nx = image.shape
     out = np.zeros(len(stars), STAR)
-    out["x"], out["y"] = stars["x"], stars["y"]
-    x = np.clip(np.nan_to_num(np.rint(stars["x"])), 0, nx - 1).astype(np.int64)
-    y = np.clip(np.nan_to_num(np.rint(stars["y"])), 0, ny - 1).astype(np.int64)
-    for b in range(-HALF, HALF + 1):
-        for a in range(-HALF, HALF + 1):
-            value = np.nan_to_num(image.data[np.clip(y + b, 0, ny - 1), np.clip(x + a, 0, nx - 1)])
-            out["flux"] += value
-            if max(abs(a), abs(b)) <= 1:
-                np.maximum(out["peak"], value, out=out["peak"])
-    return out[np.argsort(-out["flux"], kind="stable")]
+    for name in ("x", "y", "flux"):
+        out[name] = stars[name]
+    x = np.clip(np.nan_to_num(np.rint(stars["x"])), 1, nx - 2).astype(np.int64)
+    y = np.clip(np.nan_to_num(np.rint(stars["y"])), 1, ny - 2).astype(np.int64)
+    near = [image.data[y + b, x + a] for b in (-1, 0, 1) for a in (-1, 0, 1)]
+    out["peak"] = np.fmax.reduce(near)
+    return out
 
 
 def whole_image(plate: Plate) -> Image:

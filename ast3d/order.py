@@ -25,7 +25,7 @@ class Order:
     template: str | None
     products: str
     attempts: str
-    kept_templates: str
+    kept: str
     command: list[str]
     photometry: dict[str, Any]
     fingerprint: str  # of the code and configuration

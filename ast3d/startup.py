@@ -68,7 +68,7 @@ def order_for(effect: effects.Start, config: Config, layout: Layout) -> dict[str
         template=telescope.template if telescope else None,
         products=str(layout.products),
         attempts=str(layout.state / "attempts"),
-        kept_templates=str(layout.state / "templates"),
+        kept=str(layout.state / "templates"),
         command=list(config.pipeline.command or ()),
         photometry=config.photometry.as_dict(),
         fingerprint=fingerprint_of(config, place.telescope),

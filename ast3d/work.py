@@ -126,7 +126,7 @@ def _photometry(order: Order, out: Path) -> dict[str, Any]:
         bundle.note(order, template, VERSIONS)
         settings = Settings.from_dict(order.photometry)
         done = process(
-            Path(order.frame), out, template_path=template, kept_templates=Path(order.kept_templates),
+            Path(order.frame), out, template_path=template, kept=Path(order.kept),
             settings=settings, progress=stages.write_text,
         )  # fmt: skip
     except PhotometryError as error:

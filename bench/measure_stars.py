@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.table import Row, show
+from photometry.background import subtract_background
 from photometry.detection import detect
 from photometry.image import Image
 from photometry.psf import PsfModel
@@ -165,7 +166,8 @@ def _truth(fwhm: float, threads: Executor) -> list[Row]:
     """The bright end, the noise, the pulls and the agreement, with the PSF measured on the frame itself."""
     side = round(170 * fwhm) + 300
     sky = field(fwhm, (side, side), 8.0, 3)
-    psf, quality = measure_psf(sky.image, detect(sky.image, Settings()), threads)
+    _, level = subtract_background(sky.image, Settings(), keep_variance=True)
+    psf, quality = measure_psf(sky.image, detect(sky.image, level, Settings()), threads)
     off = np.random.default_rng(3).normal(0, 0.15, (2, len(sky.x)))
     fits = fit_stars(sky.image, psf, sky.x + off[0], sky.y + off[1], threads)
     growth = measure_growth(sky.image, psf, fits)

@@ -63,8 +63,8 @@ SHAPE = (
 )
 FLAGS = Column(
     "flags", "", "meta.code.qual",
-    "Bits: 1 blended, 2 cut by the edge, 16 aperture cut, 32 masked pixels in it, 256 saturated, 512 centre masked, "
-    "1024 found with a fallback", "%d",
+    "Bits: 1 blended, 2 cut by the edge, 16 aperture cut, 32 masked pixels in it, 128 no Kron radius, 256 saturated, "
+    "512 centre masked", "%d",
 )  # fmt: skip
 TRANSIENT = (
     Column("id", "", "meta.id;meta.main", "Number in this table and of its stamps, 1 the highest |score|", "%d"),

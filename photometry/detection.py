@@ -1,55 +1,50 @@
-"""Sources on a frame: where they are and how bright, with sep, in overlapping tiles that cannot abort the
-frame.
+"""Sources on a frame: where they are, how wide and how bright.
 
-sep gives up on a whole array for one bad object (more than 1,024 sub-objects, pixel buffer full).  Each tile
-is therefore tried plainly, then without deblending, then with higher thresholds, and at worst is left out;
-each object belongs to the one tile whose core holds its centre.  Bertin & Arnouts 1996; Barbary 2016.
+A source is a top of the frame's score (`photometry.score`) above the threshold that stands out of its surroundings
+(`photometry.hills`); each is then measured on its own (`photometry.loops.sources`).  Bertin & Arnouts 1996.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
-import sep
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from photometry.background import UNUSABLE
-from photometry.errors import EnvironmentFailedError
+from photometry.background import Background
+from photometry.cosmics import brightest_near
+from photometry.hills import Tops, find_tops
 from photometry.image import Image
+from photometry.loops.apertures import CUT, MASKED
+from photometry.loops.sources import Frame, Near, measure_sources, measure_widths
 from photometry.mask import Bit
+from photometry.mesh import Mesh
+from photometry.score import HIDDEN, Score, structure_of, widths_of
 from photometry.settings import Settings
+from photometry.threads import start_threads
 
-# Saturated cores still belong to a source; the other unusable pixels do not.
-_HIDDEN = UNUSABLE & ~int(Bit.SATURATED)
-
-TILE_PIXELS = 1024
-OVERLAP_PIXELS = 64
-
-# Bits of `flags`; those below 0x100 are sep's own:
-# 1 blended, 2 touches the edge, 0x10 aperture cut, 0x20 has masked pixels.
+# Bits of `flags`.
+FLAG_BLENDED = 0x1
+FLAG_EDGE = 0x2
+FLAG_CUT = CUT
+FLAG_MASKED_LIGHT = MASKED
 FLAG_SATURATED = 0x100
 FLAG_MASKED = 0x200
-FLAG_COARSE = 0x400  # found with a fallback: neighbours may be merged, faint ones missed
 
-# The ladder that a tile climbs down: factor on the threshold, deblending contrast (1 = off).
-_LADDER = ((1.0, 0.005), (1.0, 1.0), (4.0, 1.0), (20.0, 1.0))
-_SMALLEST_AREA = 5
-_DUPLICATE_PIXELS = 1.5
-_PIXEL_STACK = 1_000_000
-_LARGEST_KRON = 6.0
-_STRUCTURE_PIXELS = 32
-_CORE = 3.5  # in isophotal sigmas; 98 % of a star
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """Half-open pixel ranges: the core that owns objects, and the window that sep sees."""
-
-    core: tuple[int, int, int, int]
-    window: tuple[int, int, int, int]
+FWHM_PER_SIGMA = 2.3548
+# Narrower than a star: 6 % of its significance for pairs that are told apart when 1 FWHM from each other.
+_FILTER_SHARE = 0.7
+_FILTER_SIGMAS = (0.6, 3.0)  # pixels
+_FIRST_SIGMA = 1.0  # pixels: of the filter that finds the stars by which the seeing is known
+_FIRST_THRESHOLD = 20.0
+_FEWEST_FIRST = 5
+_WIDTH_PERCENTILE = 35.0  # as `photometry.measure.seeing`
+_STRIPS, _STRIP_ROWS = 4, 256  # of a frame that are looked at first
+_STRIP_MARGIN = 16
+_RATIO_PERCENTILE, _RATIO_MARGIN = 25.0, 0.5  # as `photometry.cosmics`
+_SHARP_SIGMA = 2.0
+_SINGLE_SHARE = 0.5  # of the score that a warm pixel has of itself
+_SOURCES_AT_A_TIME = 512
+_PIXEL_VARIANCE = 1 / 12  # of a source of one pixel
 
 
 def star_dtype(radii: int) -> np.dtype[Any]:
@@ -64,159 +59,141 @@ def star_dtype(radii: int) -> np.dtype[Any]:
     return np.dtype([*layout, ("flags", "i4")])
 
 
-def detect(image: Image, settings: Settings) -> NDArray[Any]:
-    """Sources of a background-subtracted image, brightest first; `star_dtype` has the columns.
+def detect(image: Image, sky: Background, settings: Settings) -> NDArray[Any]:
+    """Sources of an image without its sky, brightest first; `star_dtype` has the columns.
 
     flux is the Kron-like (AUTO) flux, flux_aperN those of `settings.aperture_radii_pixels`; errors from the
     image's variance.  x, y are windowed centroids.  fwhm is twice the half-light radius.  Never raises on a
     valid image.
     """
-    sep.set_extract_pixstack(_PIXEL_STACK)
-    unusable = (image.mask & _HIDDEN) != 0
-    sigma = np.sqrt(_sky_variance(image))
-    flat = _without_structure(image.data, unusable)
-    found: list[NDArray[Any]] = []
-    for tile in _tiles(image.shape):
-        objects, coarse = _extract(flat, sigma, unusable, tile, settings.detection_threshold_sigma)
-        if objects is not None:
-            found.append(_own(objects, tile, coarse=coarse))
-    objects = np.concatenate(found) if found else np.zeros(0, _OBJECT)
-    objects = _without_duplicates(objects)
-    stars = _measure(image, unusable, objects, settings.aperture_radii_pixels)
+    with start_threads() as threads:
+        score, least = _score(image, sky, threads)
+        tops = find_tops(score, sky, settings.detection_threshold_sigma, slice(0, image.shape[0]), threads)
+        tops = tops.only(~_sharper(score, sky, tops, least))
+        stars = _measure(score, tops, settings.aperture_radii_pixels, threads)
     return stars[np.argsort(-stars["flux"], kind="stable")]
 
 
-_OBJECT = np.dtype([
-    ("x", "f8"), ("y", "f8"), ("a", "f8"), ("b", "f8"), ("theta", "f8"), ("peak", "f8"), ("cflux", "f8"),
-    ("xpeak", "i4"), ("ypeak", "i4"),
-    ("tile", "i4"), ("flags", "i4"),
-])  # fmt: skip
+def _score(image: Image, sky: Background, threads: Executor) -> tuple[Score, float]:
+    """The score with a filter of the frame's own seeing and noise, and the least `_ratio` of a star; from a few strips."""
+    quiet = Mesh(np.float32(1) / sky.rms.nodes, sky.rms.side)
+    first = Score(image, _FIRST_SIGMA, structure_of(image, threads), quiet)
+    strips = _strips(image.shape[0])
+    widths, ratios = (
+        np.concatenate(part) for part in zip(*(_stars(first, sky, rows, threads) for rows in strips), strict=True)
+    )
+    sigma, least = _FIRST_SIGMA, 0.0
+    if len(widths) >= _FEWEST_FIRST:
+        sigma = float(np.percentile(widths, _WIDTH_PERCENTILE)) * _FILTER_SHARE / FWHM_PER_SIGMA
+        least = _RATIO_MARGIN * float(np.percentile(ratios, _RATIO_PERCENTILE))
+    score = Score(image, float(np.clip(sigma, *_FILTER_SIGMAS)), first.structure, quiet)
+    noise = np.concatenate([widths_of(score, sky, rows.start, rows.stop) for rows in strips])
+    wider = max(float(np.median(noise)), 1.0) if len(noise) else 1.0
+    return Score(image, score.sigma_pixels, score.structure, Mesh(quiet.nodes / np.float32(wider), quiet.side)), least
 
 
-def _without_structure(data: NDArray[np.float32], unusable: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """For finding only: what is larger than any star (dust, an unflattened field, a galaxy's outskirts) taken away.
+def _strips(ny: int) -> list[slice]:
+    if ny <= _STRIPS * _STRIP_ROWS:
+        return [slice(0, ny)]
+    starts = np.linspace(0, ny - _STRIP_ROWS, _STRIPS + 2).astype(int)[1:-1]
+    return [slice(y, y + _STRIP_ROWS) for y in starts.tolist()]
 
-    Above the threshold it would tie hundreds of stars into one object.  Fluxes are measured on the data themselves.
+
+def _stars(score: Score, sky: Background, rows: slice, threads: Executor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """FWHM in pixels and `_ratio` of the bright sources of some rows that are neither saturated nor masked nor blended."""
+    tops = find_tops(score, sky, _FIRST_THRESHOLD, rows, threads)
+    y, x = tops.bright_at.T
+    clean = (score.image.mask[y, x] & np.uint16(HIDDEN | Bit.SATURATED) == 0) & ~tops.crowded
+    # What a strip's border cuts off may be a neighbour.
+    clean &= (y >= rows.start + _STRIP_MARGIN) & (y < rows.stop - _STRIP_MARGIN)
+    tops = tops.only(clean)
+    out = np.zeros(len(tops.height))
+    measure_widths(_frame(score.image), _shapes(tops), _star_fwhm(score), out)
+    return out[out > 0], _ratio(score.image, tops)[out > 0]
+
+
+def _ratio(image: Image, tops: Tops) -> NDArray[np.float64]:
+    """(n,): the mean of the four neighbours of the brightest pixel at the top, over it."""
+    value, beside = _core(image, tops)
+    return beside / np.maximum(value, 1e-30)
+
+
+def _core(image: Image, tops: Tops) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n,): the brightest pixel at the top, and the mean of its four neighbours."""
+    ny, nx = image.shape
+    y, x = brightest_near(image.data, *tops.place.T)
+    sides = (
+        (np.maximum(y - 1, 0), x),
+        (np.minimum(y + 1, ny - 1), x),
+        (y, np.maximum(x - 1, 0)),
+        (y, np.minimum(x + 1, nx - 1)),
+    )
+    return image.data[y, x].astype(np.float64), np.mean([image.data[at] for at in sides], axis=0, dtype=np.float64)
+
+
+def _sharper(score: Score, sky: Background, tops: Tops, least: float) -> NDArray[np.bool_]:
+    """Which are one pixel, and that sharper than a star by more than noise: warm pixels and cosmic rays.
+
+    least: the `_ratio` that a star has at the least.  Saturated pixels say nothing.
     """
-    side = max(8, min(_STRUCTURE_PIXELS, min(data.shape) // 2))
-    structure = sep.Background(data, mask=unusable, bw=side, bh=side).back(dtype=np.float32)
-    return np.asarray(data - structure, np.float32)
+    y, x = tops.place.T
+    noise = sky.noise_at(y, x)
+    value, beside = _core(score.image, tops)
+    single = score.weights()[0] ** 2 * value > _SINGLE_SHARE * tops.height * noise
+    sharp = least * value - beside > _SHARP_SIGMA * noise / 2  # the mean of four has half a pixel's noise
+    return np.asarray(single & sharp & (score.image.mask[y, x] & np.uint16(Bit.SATURATED) == 0))
 
 
-def _sky_variance(image: Image) -> NDArray[np.float32]:
-    """The variance without the sources' photons, so that a star does not raise its own threshold."""
-    photons = np.maximum(image.data, 0.0) / np.float32(image.gain)
-    floor = np.float32(0.5) * np.median(image.variance[::7, ::7])
-    return np.maximum(image.variance - photons, floor)
+def _star_fwhm(score: Score) -> float:
+    """In pixels, of the stars that the score's filter is made for."""
+    return score.sigma_pixels * FWHM_PER_SIGMA / _FILTER_SHARE
 
 
-def _tiles(shape: tuple[int, int]) -> Iterator[_Tile]:
-    ny, nx = shape
-    for y0, y1 in _spans(ny):
-        for x0, x1 in _spans(nx):
-            window = (
-                max(0, y0 - OVERLAP_PIXELS),
-                min(ny, y1 + OVERLAP_PIXELS),
-                max(0, x0 - OVERLAP_PIXELS),
-                min(nx, x1 + OVERLAP_PIXELS),
-            )
-            yield _Tile((y0, y1, x0, x1), window)
+def _frame(image: Image) -> Frame:
+    return Frame(np.ascontiguousarray(image.data), np.ascontiguousarray(image.variance), image.mask, HIDDEN)
 
 
-def _spans(n: int) -> list[tuple[int, int]]:
-    count = max(1, round(n / TILE_PIXELS))
-    edges = [round(i * n / count) for i in range(count + 1)]
-    return list(pairwise(edges))
+def _shapes(tops: Tops) -> NDArray[np.float64]:
+    """(n, 5): x, y, a, b, theta; the second moments about the light's own middle."""
+    light = np.maximum(tops.moments[:, 0], 1e-30)
+    x, y, xx, yy, xy = (tops.moments[:, 1:] / light[:, None]).T
+    xx, yy, xy = xx - x * x, yy - y * y, xy - x * y
+    thin = xx * yy - xy * xy < _PIXEL_VARIANCE**2
+    xx, yy = xx + thin * _PIXEL_VARIANCE, yy + thin * _PIXEL_VARIANCE
+    half, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    a, b = np.sqrt(half + spread), np.sqrt(np.maximum(half - spread, _PIXEL_VARIANCE))
+    return np.stack([tops.vertex[:, 1], tops.vertex[:, 0], np.maximum(a, b), b, np.arctan2(2 * xy, xx - yy) / 2], axis=1)
 
 
-def _extract(
-    data: NDArray[np.float32],
-    sigma: NDArray[np.float32],
-    unusable: NDArray[np.bool_],
-    tile: _Tile,
-    threshold: float,
-) -> tuple[NDArray[Any] | None, bool]:
-    """What sep finds in the window, and whether a fallback was needed; None when every rung failed."""
-    y0, y1, x0, x1 = tile.window
-    window = np.ascontiguousarray(data[y0:y1, x0:x1])
-    noise = np.ascontiguousarray(sigma[y0:y1, x0:x1])
-    hidden = np.ascontiguousarray(unusable[y0:y1, x0:x1])
-    for rung, (factor, contrast) in enumerate(_LADDER):
-        try:
-            limit = threshold * factor
-            objects = sep.extract(window, limit, err=noise, mask=hidden, minarea=_SMALLEST_AREA, deblend_cont=contrast)
-        except MemoryError as error:
-            raise EnvironmentFailedError("not enough memory to find the sources") from error
-        except Exception as error:
-            if type(error) is not Exception:  # sep gives up with a bare Exception; anything else is a fault
-                raise
-            continue
-        return objects, rung > 0
-    return None, True
+def _measure(score: Score, tops: Tops, radii: tuple[float, ...], threads: Executor) -> NDArray[Any]:
+    stars = np.zeros(len(tops.height), star_dtype(len(radii)))
+    image, shapes = score.image, _shapes(tops)
+    # The brightest pixel of a bled or blended source may lie off its centre, and a flat core has its top anywhere.
+    saturated = image.mask[tops.bright_at[:, 0], tops.bright_at[:, 1]] & np.uint16(Bit.SATURATED) != 0
+    light = np.maximum(tops.moments[:, :1], 1e-30)
+    middle = tops.place[:, ::-1] + tops.moments[:, 1:3] / light
+    shapes[saturated, :2] = middle[saturated]
+    values, flags = np.zeros((len(stars), 5 + 2 * len(radii))), np.zeros(len(stars), np.int32)
+    frame, circles, star = _frame(image), np.array(radii, float), _star_fwhm(score)
 
+    def measure(start: int) -> None:
+        some = slice(start, start + _SOURCES_AT_A_TIME)
+        measure_sources(
+            frame, shapes[some], Near(tops.crowded[some], tops.leaning[some]), star, circles, values[some], flags[some]
+        )
 
-def _own(objects: NDArray[Any], tile: _Tile, *, coarse: bool) -> NDArray[Any]:
-    """The objects whose centre is in the tile's core, in frame coordinates."""
-    cy0, cy1, cx0, cx1 = tile.core
-    own = np.zeros(len(objects), _OBJECT)
-    own["x"] = objects["x"] + tile.window[2]
-    own["y"] = objects["y"] + tile.window[0]
-    own["xpeak"] = objects["xpeak"] + tile.window[2]
-    own["ypeak"] = objects["ypeak"] + tile.window[0]
-    for name in ("a", "b", "theta", "peak", "cflux"):
-        own[name] = objects[name]
-    own["flags"] = objects["flag"] | (FLAG_COARSE if coarse else 0)
-    own["tile"] = cy0 * 100_000 + cx0
-    # Pixel i covers i - 0.5 .. i + 0.5
-    inside = (own["x"] >= cx0 - 0.5) & (own["x"] < cx1 - 0.5)
-    inside &= (own["y"] >= cy0 - 0.5) & (own["y"] < cy1 - 0.5)
-    good = np.isfinite(own["x"]) & np.isfinite(own["y"]) & (own["a"] > 0) & (own["b"] > 0)
-    kept: NDArray[Any] = own[inside & good]
-    return kept
-
-
-def _without_duplicates(objects: NDArray[Any]) -> NDArray[Any]:
-    """A centre on a border may fall into each tile's core by a hair: of such a pair the brighter stays."""
-    if len(objects) < 2:
-        return objects
-    keep = np.ones(len(objects), np.bool_)
-    tree = cKDTree(np.column_stack([objects["x"], objects["y"]]))
-    for i, j in tree.query_pairs(_DUPLICATE_PIXELS, output_type="ndarray"):
-        if objects["tile"][i] != objects["tile"][j]:
-            keep[i if objects["cflux"][i] < objects["cflux"][j] else j] = False
-    return objects[keep]
-
-
-def _measure(image: Image, unusable: NDArray[np.bool_], objects: NDArray[Any], radii: tuple[float, ...]) -> NDArray[Any]:
-    stars = np.zeros(len(objects), star_dtype(len(radii)))
-    if not len(objects):
-        return stars
-    data = np.ascontiguousarray(image.data)
-    error = np.sqrt(image.variance)
-    x, y, a, b = (objects[name] for name in ("x", "y", "a", "b"))
-    theta = np.clip(np.nan_to_num(objects["theta"]), -np.pi / 2, np.pi / 2)
-
-    kron, kron_flag = sep.kron_radius(data, x, y, a, b, theta, _LARGEST_KRON, mask=unusable)
-    # 2.5 Kron radii hold 94 % of a galaxy's light; never under 3.5 pixels, as in SExtractor's defaults.
-    scale = np.maximum(2.5 * np.nan_to_num(kron), 3.5 / np.sqrt(a * b))
-    flux, flux_err, flag = sep.sum_ellipse(data, x, y, a, b, theta, scale, err=error, mask=unusable, subpix=5)
-    # Half of the light within a circle that neighbours hardly reach, not of the Kron ellipse.
-    half, _ = sep.flux_radius(data, x, y, _CORE * np.sqrt(a * b), 0.5, mask=unusable, subpix=5)
-    fwhm = np.where(np.isfinite(half) & (half > 0), 2.0 * half, 2.3548 * np.sqrt(a * b))
-    wx, wy, w_flag = sep.winpos(data, x, y, np.clip(fwhm, 1.0, 20.0) / 2.3548, mask=unusable)
-    # A windowed centroid that ran off to a neighbour is worse than the isophotal one.
-    better = (w_flag == 0) & (np.hypot(wx - x, wy - y) < np.maximum(1.0, 0.5 * fwhm))
-    stars["x"], stars["y"] = np.where(better, wx, x), np.where(better, wy, y)
-    stars["flux"], stars["flux_err"], stars["fwhm"] = flux, flux_err, fwhm
-    stars["a"], stars["b"], stars["theta"], stars["peak"] = a, b, theta, objects["peak"]
-    stars["flags"] = objects["flags"] | kron_flag | flag
-    for i, radius in enumerate(radii, start=1):
-        sums = sep.sum_circle(data, stars["x"], stars["y"], radius, err=error, mask=unusable, subpix=5)
-        stars[f"flux_aper{i}"], stars[f"flux_aper{i}_err"] = sums[0], sums[1]
+    list(threads.map(measure, range(0, len(stars), _SOURCES_AT_A_TIME)))
+    names = ["x", "y", "fwhm", "flux", "flux_err"]
+    for i in range(1, len(radii) + 1):
+        names += [f"flux_aper{i}", f"flux_aper{i}_err"]
+    for name, column in zip(names, values.T, strict=True):
+        stars[name] = column
+    for name, column in zip(("a", "b", "theta"), shapes[:, 2:].T, strict=True):
+        stars[name] = column
+    stars["peak"], stars["flags"] = tops.brightest, flags
+    stars["flags"][tops.crowded] |= FLAG_BLENDED
     flag_masked(image.mask, stars)
-    # The brightest pixel of a bled or blended source may lie off its centre.
-    bright = image.mask[objects["ypeak"], objects["xpeak"]] & np.uint16(Bit.SATURATED)
-    stars["flags"][bright != 0] |= FLAG_SATURATED
+    stars["flags"][saturated] |= FLAG_SATURATED
     return stars
 
 
@@ -229,5 +206,5 @@ def flag_masked(mask: NDArray[np.uint16], stars: NDArray[Any]) -> None:
         for dx in (-1, 0, 1):
             bits = mask[np.clip(row + dy, 0, ny - 1), np.clip(column + dx, 0, nx - 1)]
             flags |= np.where(bits & Bit.SATURATED, FLAG_SATURATED, 0)
-            flags |= np.where(bits & _HIDDEN, FLAG_MASKED, 0)
+            flags |= np.where(bits & HIDDEN, FLAG_MASKED, 0)
     stars["flags"] |= flags

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from photometry.background import Background, subtract_background
 from photometry.cosmics import mark_cosmic_rays
-from photometry.detection import FLAG_COARSE, FLAG_MASKED, FLAG_SATURATED, detect, flag_masked
+from photometry.detection import FLAG_BLENDED, FLAG_EDGE, FLAG_MASKED, FLAG_SATURATED, detect, flag_masked
 from photometry.frame import Frame, NoiseOverrides
 from photometry.image import Image
 from photometry.settings import Settings
@@ -32,7 +32,7 @@ class Measured:
 def measure(frame: Frame, settings: Settings, *, keep_variance: bool = False) -> Measured:
     """Sky, sources and cosmic rays of a frame; its mask gains the cosmic rays."""
     image, sky = subtract_background(frame.image, settings, keep_variance=keep_variance)
-    stars = detect(image, settings)
+    stars = detect(image, sky, settings)
     fwhm = seeing(stars)
     hit = mark_cosmic_rays(image, stars)
     if hit:
@@ -42,7 +42,7 @@ def measure(frame: Frame, settings: Settings, *, keep_variance: bool = False) ->
 
 def seeing(stars: NDArray[Any]) -> float:
     """FWHM in pixels of what is most likely a star: the sharper of the bright, clean sources; NaN without any."""
-    bad = FLAG_SATURATED | FLAG_MASKED | FLAG_COARSE | 0x3
+    bad = FLAG_SATURATED | FLAG_MASKED | FLAG_BLENDED | FLAG_EDGE
     with np.errstate(divide="ignore", invalid="ignore"):
         clean = ((stars["flags"] & bad) == 0) & (stars["flux"] > _SEEING_SNR * stars["flux_err"])
     widths = stars["fwhm"][clean]

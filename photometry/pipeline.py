@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photometry import products
-from photometry.detection import FLAG_COARSE, FLAG_MASKED
+from photometry.detection import FLAG_MASKED
 from photometry.errors import (
     BadFrameError,
     EnvironmentFailedError,
@@ -28,6 +28,7 @@ from photometry.preview import write_preview
 from photometry.settings import Settings
 from photometry.subtraction import SubtractionSettings, believed, detect_sources, subtract
 from photometry.subtraction.difference import Difference
+from photometry.telescope import UNKNOWN, Telescope
 from photometry.template import Template, load_template
 
 # With so many good stars on both frames and none in common, the template is of another field; with fewer, clouds explain it.
@@ -81,7 +82,8 @@ class _Work:
     frame_path: Path
     out: Path
     template_path: Path | None
-    kept_templates: Path | None
+    kept: Path | None
+    telescope: Telescope
     settings: Settings
     report: Report
     frame: Frame | None = None
@@ -96,19 +98,20 @@ def process(
     out: Path,
     *,
     template_path: Path | None = None,
-    kept_templates: Path | None = None,
+    kept: Path | None = None,
+    telescope: Telescope = UNKNOWN,
     settings: Settings = DEFAULTS,
     progress: Progress = lambda _stage: None,
 ) -> Report:
     """Write the frame's products into the folder `out`, which is made if need be; `progress` is told each stage's name.
 
-    `kept_templates` is a folder in which measured templates are kept for the next frame; None: nothing is kept.
+    `kept` is a folder for what the next frame needs again, such as the measured template; None: nothing is kept.
 
     BadFrameError, TemplateMismatchError: the frame's fault.  EnvironmentFailedError: no template where one is named, memory,
     no GPU where one is required.
     """
     report = Report(template=template_path.name if template_path else None)
-    work = _Work(frame_path, out, template_path, kept_templates, settings, report)
+    work = _Work(frame_path, out, template_path, kept, telescope, settings, report)
     out.mkdir(parents=True, exist_ok=True)
     for name, stage in STAGES:
         progress(name)
@@ -139,9 +142,6 @@ def _read(work: _Work) -> Figures:
 def _measure(work: _Work) -> Figures:
     assert work.frame is not None
     work.science = found = measure(work.frame, work.settings)
-    coarse = int(np.count_nonzero(found.stars["flags"] & FLAG_COARSE))
-    if coarse:
-        work.report.notes.append(f"{coarse:,} sources were found with a fallback: crowded or damaged parts of the frame")
     if not found.sky.model_believed:
         work.report.notes.append(
             f"gain and read noise do not explain the sky's noise of {found.sky.pixel_noise:.2f}: the measured noise is used"
@@ -169,7 +169,7 @@ def _template(work: _Work) -> Figures | None:
         work.report.notes.append("no template: not subtracted")
         return None
     try:
-        found = load_template(work.template_path, work.settings, work.kept_templates)
+        found = load_template(work.template_path, work.settings, work.kept)
     except BadFrameError as error:
         raise EnvironmentFailedError(f"the template {work.template_path.name} cannot be used: {error}") from error
     shape, other = work.science.image.shape, found.image.shape
@@ -241,7 +241,7 @@ def _preview(work: _Work) -> Figures:
 
 
 def _good(stars: NDArray[Any]) -> int:
-    return int(np.count_nonzero((stars["flags"] & (FLAG_MASKED | FLAG_COARSE)) == 0))
+    return int(np.count_nonzero((stars["flags"] & FLAG_MASKED) == 0))
 
 
 # A stage that has nothing to do returns None and leaves no trace in the report.  An alert waits for nothing that it does not

@@ -15,7 +15,7 @@ from scipy import ndimage
 from photometry.defects import robust_sigma
 from photometry.loops.radon import flag_strip, sample_strip, sum_lines
 from photometry.mask import Bit
-from photometry.subtraction.plate import Mesh
+from photometry.mesh import Mesh
 
 Plane = NDArray[np.float32]
 Bits = NDArray[np.uint16]

@@ -90,8 +90,8 @@ def _describe(data: Plane, y: int, x: int, sky: float, row: NDArray[np.float32])
     for b in range(y - HALF, y + HALF + 1):
         for a in range(x - HALF, x + HALF + 1):
             total += data[b, a] - sky
-    row[0] = x + _vertex(data[y, x - 1], data[y, x], data[y, x + 1])
-    row[1] = y + _vertex(data[y - 1, x], data[y, x], data[y + 1, x])
+    row[0] = x + vertex(data[y, x - 1], data[y, x], data[y, x + 1])
+    row[1] = y + vertex(data[y - 1, x], data[y, x], data[y + 1, x])
     row[2], row[3] = total, value
     row[5] = (data[y, x + 1] + data[y, x - 1] - 2 * sky) / (2 * value)
     row[6] = (data[y + 1, x] + data[y - 1, x] - 2 * sky) / (2 * value)
@@ -100,7 +100,7 @@ def _describe(data: Plane, y: int, x: int, sky: float, row: NDArray[np.float32])
 
 
 @njit(nogil=True, cache=True)
-def _vertex(low: float, middle: float, high: float) -> float:
+def vertex(low: float, middle: float, high: float) -> float:
     """Where the parabola through three points has its top, -0.5 ... 0.5."""
     curve = low - 2 * middle + high
     return min(max(0.5 * (low - high) / curve, -0.5), 0.5) if curve < 0 else 0.0

@@ -15,8 +15,8 @@ from photometry.loops.blank import box_mean, clipped_sky, mark_lit
 from photometry.loops.mesh import add_mesh
 from photometry.loops.rings import REACH_PIXELS, RING_PIXELS, distance_to, halo_reach
 from photometry.mask import BAD_BITS, TEMPLATE_SHIFT, Bit
+from photometry.mesh import Mesh
 from photometry.subtraction.cores import groups
-from photometry.subtraction.plate import Mesh
 from photometry.subtraction.raw import Plane
 from photometry.subtraction.significance import robust_width
 from photometry.subtraction.sweep import Swept, doubled

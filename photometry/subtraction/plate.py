@@ -10,30 +10,12 @@ from numpy.typing import NDArray
 
 from photometry.loops.fill import REACH, fill_holes
 from photometry.loops.flag import flag_lines, flag_unusable
-from photometry.loops.mesh import add_mesh
 from photometry.loops.sharp import flag_sharp
 from photometry.mask import WORTHLESS
+from photometry.mesh import Mesh
 from photometry.subtraction.raw import Bits, Plane, Raw
 
 MARGIN = REACH + 5  # pixels round a rectangle that its flags and fillings depend on
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """Values at the middles of square cells of `side` pixels, nodes (my, mx): linear between, constant beyond."""
-
-    nodes: Plane
-    side: int
-
-    def window(self, y0: int, y1: int, x0: int, x1: int) -> Plane:
-        """The values of the pixels of a rectangle of the frame."""
-        out = np.zeros((y1 - y0, x1 - x0), np.float32)
-        add_mesh(out, self.nodes, self.side, y0, x0, 1.0)
-        return out
-
-    def at(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The values of single pixels."""
-        return np.array([self.window(b, b + 1, a, a + 1)[0, 0] for a, b in zip(x.tolist(), y.tolist(), strict=True)], float)
 
 
 @dataclass(frozen=True)
@@ -125,7 +107,7 @@ class Plate:
         flag_unusable(data, bits, self.raw.saturation)
         if self.stuck is not None:
             flag_lines(bits, self.stuck.columns, self.stuck.rows, self.stuck.side, b0, a0)
-        add_mesh(data, self.sky.nodes, self.sky.side, b0, a0, -1.0)
+        self.sky.add(data, b0, a0, -1.0)
         if self.fractions is not None:
             flag_sharp(data, bits, self.noise.nodes, self.noise.side, b0, a0, self.raw.gain, self.fractions)
         if not self.filled:

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from photometry.image import Image
 from photometry.mask import Bit
+from photometry.mesh import Mesh
 from photometry.psf import PsfModel
 from photometry.subtraction.noise import sky_nodes
-from photometry.subtraction.plate import Mesh, Plate
+from photometry.subtraction.plate import Plate
 from photometry.subtraction.raw import Bits, Raw
 from photometry.subtraction.roles import Roles
 from photometry.subtraction.window import variance_of

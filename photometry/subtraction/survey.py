@@ -8,16 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from photometry.background import THIRD_DIFFERENCE_GAIN, pedestal_of
-from photometry.errors import BadFrameError
 from photometry.loops.flag import SATURATED, find_bit, flag_unusable
 from photometry.loops.lines import line_means, off_neighbours
 from photometry.loops.mesh import measure_cells
 from photometry.loops.peaks import HALF, find_peaks
 from photometry.loops.sharp import EXCESS_SIGMA, HOT_SHARE
-from photometry.subtraction.plate import Mesh, Plate, Stuck
+from photometry.mesh import Mesh, mended
+from photometry.subtraction.plate import Plate, Stuck
 from photometry.subtraction.raw import Bits, Plane, Raw
 from photometry.subtraction.sides import STAR, Exposure
 
@@ -57,13 +56,13 @@ def survey(raw: Raw, threads: Executor) -> tuple[Exposure, float]:
     """
     my = max(raw.shape[0] // MESH_PIXELS, 1)
     bands = list(threads.map(lambda j: _look(raw, j, my), range(my)))
-    level = _mended(np.stack([band.level for band in bands]))
-    sigma = _mended(np.stack([band.sigma for band in bands]))
+    level = mended(np.stack([band.level for band in bands]))
+    sigma = mended(np.stack([band.sigma for band in bands]))
     pixel_noise = _clipped_width(np.concatenate([band.third for band in bands])) / np.sqrt(THIRD_DIFFERENCE_GAIN)
     if raw.variance is None:
         noise = _modelled(raw, level, sigma, pixel_noise)
     else:
-        noise = _mended(np.stack([band.variance for band in bands]))
+        noise = mended(np.stack([band.variance for band in bands]))
     peaks = np.concatenate([band.peaks for band in bands])
     fractions = _fractions(peaks)
     stuck = _stuck(np.stack([band.columns for band in bands]), np.concatenate([band.rows for band in bands]))
@@ -151,17 +150,6 @@ def _clipped_width(values: Plane) -> float:
         values = values[np.abs(values) < 4 * width]
         width = float(np.std(values))
     return width
-
-
-def _mended(nodes: Plane) -> Plane:
-    """Nodes without a value take their nearest neighbour's; single odd ones that of those round them."""
-    known = np.isfinite(nodes)
-    if not known.any():
-        raise BadFrameError("too little to see: no piece of the frame has enough usable pixels for its sky")
-    if not known.all():
-        nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
-        nodes = nodes[tuple(nearest)]
-    return np.asarray(ndimage.median_filter(nodes, 3, mode="nearest"), np.float32)
 
 
 def _modelled(raw: Raw, level: Plane, sigma: Plane, pixel_noise: float) -> Plane:

@@ -16,9 +16,10 @@ from photometry.loops.band import double, halve, merge_flags, take_away
 from photometry.loops.dipoles import find_tops
 from photometry.loops.rings import find_bright
 from photometry.mask import TEMPLATE_SHIFT, Bit
+from photometry.mesh import Mesh
 from photometry.subtraction.direct import convolve_rows
 from photometry.subtraction.planes import Planes
-from photometry.subtraction.plate import Mesh, Plate
+from photometry.subtraction.plate import Plate
 from photometry.subtraction.raw import Plane
 from photometry.subtraction.solve import Kernel, frame_uv
 from photometry.subtraction.window import Window, variance_of

@@ -7,8 +7,9 @@ from photometry.grow import grow
 from photometry.loops.band import add_light, grow_bit, halve
 from photometry.loops.spoil import flag_above, spread_doubts
 from photometry.mask import WORTHLESS, Bit
+from photometry.mesh import Mesh
 from photometry.subtraction.direct import convolve_rows
-from photometry.subtraction.plate import Mesh, Plate
+from photometry.subtraction.plate import Plate
 from photometry.subtraction.raw import Bits, Plane
 
 FILL_SHARE, FILL_SIGMA = 0.3, 0.5  # how wrong a value filled from its neighbours may be: of the local light; of the noise

@@ -303,7 +303,7 @@ def test_a_discarded_frame_has_all_that_its_last_attempt_was_given(porter, pool,
     for attempt in (9, 10):
         order = Order(
             **given, attempt=attempt, frame=str(pool / "a.fits"), templates=str(tmp_path), template=None, products="/p",
-            attempts=str(attempts), kept_templates="/k", command=["run", "{frame}"], photometry={"gain": attempt},
+            attempts=str(attempts), kept="/k", command=["run", "{frame}"], photometry={"gain": attempt},
             fingerprint="then",
         )  # fmt: skip
         bundle.note(order, template, {"numpy": "2.0"})
@@ -326,7 +326,7 @@ def test_a_template_that_was_replaced_before_the_frame_was_discarded_is_not_take
     template, attempts = tmp_path / "t.fits", tmp_path / "state" / "attempts"
     template.write_bytes(b"template")
     order = Order(**given, attempt=1, frame="/f", templates="", template=None, products="/p", attempts=str(attempts),
-                  kept_templates="/k", command=[], photometry={}, fingerprint="then")  # fmt: skip
+                  kept="/k", command=[], photometry={}, fingerprint="then")  # fmt: skip
     bundle.note(order, template, {})
     template.write_bytes(b"another template")
     quarantine(porter, given)
@@ -479,7 +479,7 @@ def attempt_at(frame: Path) -> runner.AttemptFailedError:
     """How an attempt at a frame that it cannot open ends."""
     order = Order(
         task="a-1", attempt=1, telescope="t", name=frame.name, size=3, mtime_ns=1, frame=str(frame), templates="",
-        template=None, products="", attempts="", kept_templates="", command=["true"], photometry={}, fingerprint="",
+        template=None, products="", attempts="", kept="", command=["true"], photometry={}, fingerprint="",
     )  # fmt: skip
     with pytest.raises(runner.AttemptFailedError) as raised:
         runner.attempt(order, ledger.Account("a-1", 1, "t", frame.name, 3, 1, 1, 1, "", 0.0), [])

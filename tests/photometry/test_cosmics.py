@@ -16,8 +16,8 @@ def prepared(sky, data=None):
     from dataclasses import replace
 
     image = sky.image() if data is None else replace(sky.image(), data=data)
-    image, _ = subtract_background(image, SETTINGS)
-    return image, detect(image, SETTINGS)
+    image, sky = subtract_background(image, SETTINGS)
+    return image, detect(image, sky, SETTINGS)
 
 
 @pytest.mark.parametrize("fwhm", [1.8, 2.2, 3.5, 6.0])
@@ -25,11 +25,11 @@ def test_stars_are_never_hit(make_sky, fwhm):
     sky = make_sky(shape=(400, 500), stars=200, fwhm=fwhm, flux=(3, 5.3))
     image, stars = prepared(sky)
     hit = find_cosmic_rays(image, stars)
-    near = np.zeros(hit.shape, bool)
+    near = np.zeros(image.shape, bool)
     for x, y in zip(sky.x, sky.y, strict=True):
         near[round(y) - 1 : round(y) + 2, round(x) - 1 : round(x) + 2] = True
-    assert not (hit & near).any()
-    assert hit.sum() <= 3
+    assert not near[tuple(hit.T)].any()
+    assert len(hit) <= 3
 
 
 def test_trailed_stars_are_never_hit(make_sky):
@@ -38,7 +38,7 @@ def test_trailed_stars_are_never_hit(make_sky):
     # averaging left correlated noise, which no camera makes: drown it
     trailed += np.random.default_rng(3).normal(0, 30, trailed.shape).astype(np.float32)
     image, stars = prepared(sky, trailed)
-    assert find_cosmic_rays(image, stars).sum() <= 3
+    assert len(find_cosmic_rays(image, stars)) <= 3
 
 
 def test_hits_tracks_and_hits_on_stars_are_found(make_sky):
@@ -63,4 +63,4 @@ def test_too_few_stars_to_know_flag_nothing(make_sky):
     data = sky.data.copy()
     data[50, 50] += 5000
     image, stars = prepared(sky, data)
-    assert not find_cosmic_rays(image, stars).any()
+    assert not len(find_cosmic_rays(image, stars))

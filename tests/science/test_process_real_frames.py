@@ -23,13 +23,13 @@ def run(frame: Path, out: Path) -> tuple[Report, Table]:
 @pytest.mark.parametrize(
     ("name", "night", "stars", "fwhm", "gain"),
     [
-        ("saao_kb13475_june/light/AKB13475I0028.fits.fz", "2013-07-08", (400, 900), (3.8, 5.5), 1.9),
-        ("eaba_eso085_null_pair/aligned_eso085-030-004.fits.fz", "2015-12-26", (300, 700), (2.5, 3.8), None),
-        ("hatp32_microobservatory/light/HATP-32171220013612.fits.fz", "2017-12-19", (400, 1500), (1.8, 2.9), None),
-        ("lowell42_5945/light/20190326.0157.fits.fz", "2019-03-25", (600, 1500), (1.8, 2.7), 4.95),
-        ("wcs_images/panoptes_unsolved.fits.gz", "2016-09-08", (350, 800), (2.0, 3.3), None),
+        ("saao_kb13475_june/light/AKB13475I0028.fits.fz", "2013-07-08", (600, 1200), (3.8, 5.5), 1.9),
+        ("eaba_eso085_null_pair/aligned_eso085-030-004.fits.fz", "2015-12-26", (400, 900), (2.5, 3.8), None),
+        ("hatp32_microobservatory/light/HATP-32171220013612.fits.fz", "2017-12-19", (1000, 3000), (1.8, 2.9), None),
+        ("lowell42_5945/light/20190326.0157.fits.fz", "2019-03-25", (1200, 2700), (1.8, 2.7), 4.95),
+        ("wcs_images/panoptes_unsolved.fits.gz", "2016-09-08", (1000, 2500), (2.0, 3.3), None),
         ("wcs_images/lco_banzai_trailed_frame.fits.fz", "2016-06-25", (60, 250), (4.0, 9.0), 1.0),
-        ("misc/eso_ntt_emmi_sep_image.fits.gz", "1992-10-26", (30, 70), (2.2, 4.0), None),
+        ("misc/eso_ntt_emmi_sep_image.fits.gz", "1992-10-26", (50, 110), (2.2, 4.0), None),
     ],
 )
 def test_each_camera(data, tmp_path, name, night, stars, fwhm, gain):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from photometry.background import subtract_background
 from photometry.detection import detect
 from photometry.settings import Settings
 from photometry.stars.agreement import agreement
@@ -19,7 +20,8 @@ FWHM = (2.5, 4.0, 8.0)
 def measured(request, fields, threads):
     fwhm = request.param
     field = fields[0](fwhm, (round(170 * fwhm) + 200,) * 2, apart=8.0)
-    psf, quality = measure_psf(field.image, detect(field.image, Settings()), threads)
+    _, sky = subtract_background(field.image, Settings(), keep_variance=True)
+    psf, quality = measure_psf(field.image, detect(field.image, sky, Settings()), threads)
     rng = np.random.default_rng(3)
     off = rng.normal(0, 0.15, (2, len(field.x)))
     fits = fit_stars(field.image, psf, field.x + off[0], field.y + off[1], threads)

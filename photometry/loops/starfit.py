@@ -73,7 +73,7 @@ class _Desk(NamedTuple):
     state: Ints
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def fit_groups(
     scene: Scene, psf: Spline, limits: Limits, found: Array, sky: Array, members: Ints, starts: Ints, fits: Fits
 ) -> None:
@@ -100,7 +100,7 @@ def fit_groups(
         _fit_group(scene, psf, limits, found, sky, members[starts[g] : starts[g + 1]], fits, desk)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _fit_group(
     scene: Scene, psf: Spline, limits: Limits, found: Array, sky: Array, ids: Ints, fits: Fits, desk: _Desk
 ) -> None:
@@ -130,13 +130,13 @@ def _fit_group(
         fits.flags[ids[k]] |= 0 if done else NOT_CONVERGED
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _draw(desk: _Desk, k: int, star: Array, found: Array) -> None:
     """The star's stamp and its derivatives, on its square."""
     stamp_at(desk.blocks[k], star[1] - round(found[0]), star[2] - round(found[1]), desk.work, desk.stamps[k])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _weigh(window: Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, blank: float, gain: float) -> None:
     """The group's light as it is believed now, and the weights 1 / V that follow."""
     window.own[:] = 0
@@ -149,7 +149,7 @@ def _weigh(window: Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, bla
             window.weight[b, a] = 1 / (blank + light / gain) if window.used[b, a] else 0.0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _gather(window: Window, desk: _Desk, found: Array, ids: Ints) -> None:
     """Normal equations of (dF, F dx, F dy) of each star: regular even for a star without light."""
     for k in range(len(ids)):
@@ -160,7 +160,7 @@ def _gather(window: Window, desk: _Desk, found: Array, ids: Ints) -> None:
             desk.normal[3 * l : 3 * l + 3, 3 * k : 3 * k + 3] = block.T
 
 
-@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
 def _of_one(window: Window, stamp: Array, found: Array, normal: Array, right: Array) -> None:
     """A star's own block of the equations, and its right side."""
     top, left, b0, b1, a0, a1 = inside(window, stamp.shape[1] // 2, found)
@@ -187,7 +187,7 @@ def _of_one(window: Window, stamp: Array, found: Array, normal: Array, right: Ar
     right[0], right[1], right[2] = r0, r1, r2
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _of_two(window: Window, stamp: Array, found: Array, other: Array, beside: Array, block: Array) -> None:
     """The (3, 3) block of two stars: the pixels that their squares share."""
     half = stamp.shape[1] // 2
@@ -203,7 +203,7 @@ def _of_two(window: Window, stamp: Array, found: Array, other: Array, beside: Ar
         _products(mine, other[:, y - up, x0 - west : x1 - west], window.weight[y, x0:x1], block)
 
 
-@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
 def _products(mine: Array, other: Array, weight: Array, block: Array) -> None:
     """Add the weighted sums of a row's products, (3, pixels) by (3, pixels), to a (3, 3) block."""
     for j in range(3):
@@ -218,7 +218,7 @@ def _products(mine: Array, other: Array, weight: Array, block: Array) -> None:
         block[j, 2] += s2
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _hold(desk: _Desk, count: int) -> None:
     """What is not fitted takes no step: a place that is held, a star that is not seen."""
     n = 3 * count
@@ -231,7 +231,7 @@ def _hold(desk: _Desk, count: int) -> None:
             desk.right[j] = 0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _factor(normal: Array, right: Array) -> Array:
     """The lower Cholesky factor of the equations; right: replaced by their solution."""
     n = len(right)
@@ -246,7 +246,7 @@ def _factor(normal: Array, right: Array) -> Array:
     return lower
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _substitute(lower: Array, right: Array) -> None:
     n = len(right)
     for i in range(n):
@@ -259,7 +259,7 @@ def _substitute(lower: Array, right: Array) -> None:
         right[i] /= lower[i, i]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _move(desk: _Desk, limits: Limits, found: Array, ids: Ints, fits: Fits) -> bool:
     """Take the step and draw the stars anew; whether it was the last."""
     close = True
@@ -282,7 +282,7 @@ def _move(desk: _Desk, limits: Limits, found: Array, ids: Ints, fits: Fits) -> b
     return close
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _step(desk: _Desk, limits: Limits, k: int, star: Array, place: Array) -> bool:
     """Move a star along both axes, by the secant of its last two steps; whether these were small.  One that goes too far
     becomes HELD.
@@ -304,7 +304,7 @@ def _step(desk: _Desk, limits: Limits, k: int, star: Array, place: Array) -> boo
     return close
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _report(window: Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, lower: Array, scene: Scene) -> None:
     """Errors from the inverse of the last equations; chi^2 and flags of each star's own square."""
     unit = np.empty(3 * len(ids))

@@ -26,7 +26,7 @@ class Scene(NamedTuple):
     gain: float
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def add_stars(out: Plane, psf: Spline, stars: Array, y0: int, y1: int) -> None:
     """Add the stars' light to the rows y0 ... y1 - 1 of a frame; stars (n, 3): flux, x, y; a flux of NaN is none."""
     half = psf.half
@@ -46,7 +46,7 @@ def add_stars(out: Plane, psf: Spline, stars: Array, y0: int, y1: int) -> None:
                 out[yi + b, xi + a] += flux * stamp[0, b + half, a + half]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def guess_fluxes(scene: Scene, psf: Spline, half: int, places: Array, out: Array) -> None:
     """Out (n,): sum(P D) / sum(P^2) at places (n, 2) x, y over 2 half + 1 pixels square; left alone where all are
     useless.
@@ -71,7 +71,7 @@ def guess_fluxes(scene: Scene, psf: Spline, half: int, places: Array, out: Array
             out[i] = light / norm
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def cut_stars(scene: Scene, psf: Spline, stars: Array, tiles: Plane, useless: NDArray[np.uint8]) -> None:
     """Each star alone: the frame round the star's pixel less the light of all the others, and which pixels mean nothing.
 
@@ -93,7 +93,7 @@ def cut_stars(scene: Scene, psf: Spline, stars: Array, tiles: Plane, useless: ND
                     tiles[i, edge + b, edge + a] += flux * stamp[0, b, a]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _less_model(scene: Scene, xi: int, yi: int, tile: Plane, useless: NDArray[np.uint8]) -> None:
     ny, nx = scene.data.shape
     reach = tile.shape[0] // 2
@@ -105,7 +105,7 @@ def _less_model(scene: Scene, xi: int, yi: int, tile: Plane, useless: NDArray[np
             tile[b, a] = scene.data[y, x] - scene.model[y, x] if seen else np.float32(0)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def force_fluxes(
     data: Plane, variance: Plane, useless: NDArray[np.bool_], psf: Spline, places: Array, seen_share: float, out: Array
 ) -> None:

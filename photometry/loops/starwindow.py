@@ -30,7 +30,7 @@ class Window(NamedTuple):
     used: NDArray[np.bool_]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def look(scene: Scene, found: Array, ids: Ints, half: int) -> Window:
     """The rectangle round all squares, within the frame."""
     ny, nx = scene.data.shape
@@ -50,7 +50,7 @@ def look(scene: Scene, found: Array, ids: Ints, half: int) -> Window:
     return Window(y0, x0, target, others, np.empty((h, w)), np.empty((h, w)), used)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def inside(window: Window, half: int, found: Array) -> tuple[int, int, int, int, int, int]:
     """Where a star's square begins in the window, and the part of the square within the frame: b0, b1, a0, a1."""
     top, left = round(found[1]) - half - window.y0, round(found[0]) - half - window.x0
@@ -58,7 +58,7 @@ def inside(window: Window, half: int, found: Array) -> tuple[int, int, int, int,
     return top, left, max(0, -top), min(2 * half + 1, h - top), max(0, -left), min(2 * half + 1, w - left)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def add_stamp(plane: Array, window: Window, stamp: Array, found: Array, factor: float) -> None:
     """To a plane of the window, so many times the star's stamp."""
     top, left, b0, b1, a0, a1 = inside(window, stamp.shape[0] // 2, found)
@@ -67,7 +67,7 @@ def add_stamp(plane: Array, window: Window, stamp: Array, found: Array, factor: 
             plane[top + b, left + a] += factor * stamp[b, a]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def seen_share(window: Window, stamp: Array, found: Array) -> float:
     """The share of the PSF's squares on used pixels."""
     top, left, b0, b1, a0, a1 = inside(window, stamp.shape[0] // 2, found)
@@ -79,7 +79,7 @@ def seen_share(window: Window, stamp: Array, found: Array) -> float:
     return seen / total if total > 0 else 0.0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def why_not_whole(window: Window, half: int, found: Array, scene: Scene) -> int:
     """EDGE, MASKED and SATURATED, as they are on a star's square."""
     top, left, b0, b1, a0, a1 = inside(window, half, found)
@@ -94,7 +94,7 @@ def why_not_whole(window: Window, half: int, found: Array, scene: Scene) -> int:
     return flags
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def reduced_chi2(window: Window, half: int, found: Array) -> float:
     """Reduced, of a star's own square; NaN with no more pixels than parameters."""
     top, left, b0, b1, a0, a1 = inside(window, half, found)

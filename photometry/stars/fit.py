@@ -118,7 +118,7 @@ def spline_of(psf: PsfModel, reach: int) -> Spline:
     planes = np.pad(psf.planes, ((0, 0), (pad, pad), (pad, pad)))
     filtered = [ndimage.spline_filter(plane, order=5, mode="mirror") for plane in planes]
     powers = np.array([psf.powers_u, psf.powers_v], np.int64)
-    return Spline(np.ascontiguousarray(filtered, float), powers, *psf.shape, psf.half)
+    return Spline(np.ascontiguousarray(filtered, np.float32), powers, *psf.shape, psf.half)
 
 
 def sky_variance_at(image: Image, x: Array, y: Array) -> Array:
@@ -175,9 +175,8 @@ class _Job:
 
     def run(self) -> None:
         """Fit all, then again those whose neighbours changed."""
-        guess = np.zeros(len(self._found))
-        for half in (self._limits.half, 1):  # the core alone where it is seen
-            guess_fluxes(self.scene, self._psf, half, self._found, guess)
+        guess = np.empty(len(self._found))
+        guess_fluxes(self.scene, self._psf, self._limits.half, self._found, guess)
         self.fits.stars[:, 0] = guess
         add_light(self.scene.model, self._psf, self.fits.stars, self._threads)
         groups = np.arange(len(self._starts) - 1)
@@ -187,12 +186,20 @@ class _Job:
             changed = self._fit(groups)
             step = self.fits.stars - before
             self.fits.stars[:] = before + self._share[:, None] * step
-            less = before[changed] * np.array([-1.0, 1.0, 1.0])
-            add_light(self.scene.model, self._psf, np.concatenate([less, self.fits.stars[changed]]), self._threads)
+            self._renew_model(before, changed)
             groups = self._unsettled(step)
             if not len(groups):
                 break
         self.fits.flags[self._stars_of(groups)] |= int(StarFlag.UNSETTLED)
+
+    def _renew_model(self, before: Array, changed: NDArray[np.int64]) -> None:
+        """As the stars now are: drawn anew, or what changed taken off and put on, whichever is less."""
+        stars = self.fits.stars
+        if 2 * len(changed) > len(stars):
+            self.scene.model[:] = 0
+        else:
+            stars = np.concatenate([before[changed] * np.array([-1.0, 1.0, 1.0]), stars[changed]])
+        add_light(self.scene.model, self._psf, stars, self._threads)
 
     def _stars_of(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
         """The stars of some groups, group by group."""
@@ -220,12 +227,13 @@ class _Job:
         """Of each star's step from pass to pass, that which makes the passes converge: all of it, but where more than a
         star's own flux leaks into it from other groups, 1 / (1 + how many these are), block Jacobi's bound (Saad 2003, 4.2).
         """
-        group = self._group_of()
-        both = np.concatenate([self._pairs, self._pairs[:, ::-1]])
-        apart = group[both[:, 0]] != group[both[:, 1]]
-        leak = np.bincount(both[apart, 0], np.tile(self._coupling, 2)[apart], len(group))
-        beside = np.bincount(np.unique(group[both[apart]], axis=0)[:, 0], minlength=len(self._starts) - 1)
-        share = np.ones(len(beside))
+        group, count = self._group_of(), len(self._starts) - 1
+        pairs = group[self._pairs]
+        apart = pairs[:, 0] != pairs[:, 1]
+        leak = sum(np.bincount(self._pairs[apart, k], self._coupling[apart], len(group)) for k in (0, 1))
+        both = np.concatenate([pairs[apart], pairs[apart][:, ::-1]])
+        beside = np.bincount(np.unique(both @ np.array([count, 1])) // count, minlength=count)
+        share = np.ones(count)
         crowded = group[leak > 1]
         share[crowded] = 1 / (1 + beside[crowded])
         return share[group]

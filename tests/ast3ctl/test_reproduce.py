@@ -35,7 +35,7 @@ class Node:
         order = {
             "task": TASK, "attempt": 1, "telescope": "ast3-1", "name": name, "frame": frame, "out": "/products/.tmp/bad.1",
             "command": ["/bin/sh", "-c", script, "{frame}", "{out}", "{telescope}"], "photometry": {"gain": 1.5},
-            "template": None, "versions": versions(), "environment": {"OMP_NUM_THREADS": "7"}, "host": "dome-a",
+            "assets": {}, "versions": versions(), "environment": {"OMP_NUM_THREADS": "7"}, "host": "dome-a",
             "began": "2026-06-21T03:14:15.926Z",
         }  # fmt: skip
         (self.folder / "order.json").write_text(json.dumps(order | changes))
@@ -44,19 +44,19 @@ class Node:
         """A frame whose products stand, and which is in the archive."""
         folder = self.layout.products / "ast3-1" / "2026-06-20" / TASK
         folder.mkdir(parents=True)
+        template = self.layout.templates / "ast3-1" / "t.fits"
+        template.parent.mkdir()
+        template.write_bytes(b"template")
         manifest = {
             "attempt": 1, "name": "good.fits", "night": "2026-06-20", "published": "2026-06-21T03:14:15.926Z",
             "pipeline": ["/bin/sh", "-c", script, "{frame}", "{out}"], "configuration": {"photometry": {}, "template": None},
             "versions": versions(), "frame": {"bytes": 5, "sha256": hashlib.sha256(b"frame").hexdigest()},
-            "template": "t.fits",
+            "template": "t.fits", "assets": {"template": {"path": str(template)}},
         }  # fmt: skip
         (folder / "manifest.json").write_text(json.dumps(manifest))
         raw = self.layout.archive / "ast3-1" / "2026-06-20" / f"{TASK}.fits"
         raw.parent.mkdir(parents=True)
         raw.write_bytes(b"frame")
-        template = self.layout.templates / "ast3-1" / "t.fits"
-        template.parent.mkdir()
-        template.write_bytes(b"template")
 
     def kept(self) -> dict[str, bytes]:
         """Everything that is not the command's to change."""
@@ -170,7 +170,7 @@ def test_what_is_not_as_it_was_is_said(node, tmp_path):
     template = tmp_path / "t.fits"
     template.write_bytes(b"another")
     was = {"path": str(template), "bytes": 1, "mtime_ns": 1, "sha256": "0"}
-    node.discard(template=was, versions=versions() | {"numpy": "1.0"})
+    node.discard(assets={"template": was}, versions=versions() | {"numpy": "1.0"})
     (node.folder / f"{TASK}.fits").write_bytes(b"Frame")
     _, out, _ = node.reproduce("--json")
     frame, kept, numpy = json.loads(out)["notes"]
@@ -180,7 +180,7 @@ def test_what_is_not_as_it_was_is_said(node, tmp_path):
 
 
 def test_a_template_that_is_gone(node):
-    node.discard(template={"path": "/none/t.fits", "bytes": 1, "mtime_ns": 1, "sha256": "0"})
+    node.discard(assets={"template": {"path": "/none/t.fits", "bytes": 1, "mtime_ns": 1, "sha256": "0"}})
     node.fails(1, "the template /none/t.fits is not there any more")
 
 
@@ -233,8 +233,10 @@ def test_a_task_at_work(node, daemon):
         ({"command": [1]}, "its field command is or holds a number where a text must be"),
         ({"command": ["a", "b\0"]}, "its field command is 'b\\x00', which"),
         ({"environment": {"A": 1}}, "its field environment.A is or holds a number"),
-        ({"template": 3}, "its field template is a number and must be an object"),
-        ({"template": {}}, "its field template.path is missing"),
+        ({"assets": None}, "its field assets is missing"),
+        ({"assets": {"template": 3}}, "its field assets.template is a number and must be an object"),
+        ({"assets": {"catalog": {}}}, "its field assets.catalog.path is missing"),
+        ({"assets": {"site": {"longitude": 1.0}}}, "its field assets.site.latitude is missing"),
         ({"frame": []}, "its field frame is a list and must be an object"),
         ({"frame": {"sha256": 1}}, "its field frame.sha256 is or holds a number"),
         ({"attempt": "1"}, "its field attempt is a text and must be a number"),

@@ -96,9 +96,9 @@ def test_a_file_without_a_date_is_undated(tmp_path):
     assert night_of(tmp_path / "x.fits") == "undated"
 
 
-def night_of(path):
+def night_of(path, instrument=None):
     with path.open("rb") as file:
-        return night_of_plain(file.fileno())
+        return night_of_plain(file.fileno(), instrument)
 
 
 def test_letters_that_fits_does_not_know_cost_nothing(frames, tmp_path):

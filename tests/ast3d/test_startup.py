@@ -15,8 +15,8 @@ from ast3d.order import Order
 from ast3d.startup import in_words, make_folders, order_for
 from ast3d.task import Entry, Place
 
-NAMED = ("incoming", "templates", "products", "archive", "quarantine", "state", "run")
-OWN = ("state/attempts", "state/relog", "state/templates", "products/.tmp")
+NAMED = ("incoming", "templates", "calibrations", "products", "archive", "quarantine", "state", "run")
+OWN = ("state/attempts", "state/relog", "state/kept", "products/.tmp")
 
 
 def refused(root, capsys) -> str:

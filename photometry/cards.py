@@ -27,6 +27,7 @@ _SECTION = re.compile(r"^\s*\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]\
 PROVENANCE_CARDS = (
     "TELESCOP", "INSTRUME", "OBSERVAT", "OBSERVER", "OBJECT", "FILTER",
     "DATE-OBS", "MJD-OBS", "TIMESYS", "EXPTIME", "AIRMASS",
+    "DATE-BEG", "DATE-AVG", "DATE-END", "MJD-AVG", "OBSGEO-X", "OBSGEO-Y", "OBSGEO-Z",
 )  # fmt: skip
 _WCS_CARD = re.compile(
     r"WCSAXES|CTYPE[12]|CUNIT[12]|CRVAL[12]|CRPIX[12]|CDELT[12]|CROTA[12]|(CD|PC)[12]_[12]|PV[12]_\d+|LONPOLE|LATPOLE"

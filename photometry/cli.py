@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from photometry.errors import BadFrameError, BadInputError, EnvironmentFailedError, PhotometryError
-from photometry.settings import GPU, PLANES, Settings
+from photometry.options import parser_of
+from photometry.settings import Settings
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -22,18 +23,10 @@ DONE, FAILED, WRONG = 0, 1, 2
 # and 3 s without.  Read when numpy is loaded, which the commands do late for this reason too.
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
-_EXAMPLES = """examples:
-  ast3-photometry process night/0042.fits.fz --template templates/field7.fits --out products/0042
-  ast3-photometry subtract science.fits template.fits --out diff --gain 1.5 --json
-  ast3-photometry calibrate build cal/*.fits --instrument lowell42 --out masters
-  ast3-photometry calibrate apply raw.fits --instrument lowell42 --masters masters --out calibrated.fits
-  ast3-photometry lightcurve products/* --at 257.1 249.7 --out supernova.ecsv
-"""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser_of(_RUNS).parse_args(argv)
     for name in _ONE_THREAD:
         os.environ.setdefault(name, "1")
     try:
@@ -55,127 +48,19 @@ def _fail(error: object, status: int) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ast3-photometry",
-        description="Calibrate a frame, measure it, subtract a template, or follow one place through published differences.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    command = _command(commands, "process", _process, "one frame in, all products out")
-    command.add_argument("frame", metavar="FRAME", type=Path, help="plain, gzip or tile-compressed FITS")
-    command.add_argument("--template", metavar="T", type=Path, help="subtract this frame; without it: everything but that")
-    command.add_argument(
-        "--settings", metavar="FILE", type=Path, help="a JSON object of keys as in ast3d.yaml's photometry; default: theirs"
-    )
-    _add_out(command)
-
-    command = _command(commands, "subtract", _subtract, "science minus matched template, on the science frame's grid")
-    command.add_argument("science", metavar="SCI", type=Path)
-    command.add_argument("template", metavar="TEMPLATE", type=Path)
-    _add_out(command)
-    for side in ("", "template-"):
-        whose = "the template's" if side else "the science frame's"
-        command.add_argument(f"--{side}gain", type=_positive, metavar="G", help=f"{whose} electrons per unit")
-        command.add_argument(f"--{side}read-noise", type=_not_negative, metavar="E", help=f"{whose} read noise, electrons")
-        command.add_argument(f"--{side}saturation", type=_positive, metavar="S", help=f"{whose} saturation, in its unit")
-    for side in ("science", "template"):
-        command.add_argument(f"--{side}-mask", type=Path, metavar="FITS", help="not 0: bad (only BADBITS, if it has them)")
-        command.add_argument(f"--{side}-variance", type=Path, metavar="FITS", help="total, unit^2; <= 0 or NaN: bad")
-    command.add_argument(
-        "--planes", type=_planes, metavar="A,B", default=PLANES,
-        help=f"which of {','.join(PLANES)} to write (default: all); DIFF, MASK and PSF always, sources with VAR and SCORE",
-    )  # fmt: skip
-    command.add_argument(
-        "--gpu", choices=GPU, default="auto", help="auto: on a GPU where one works; require: or not at all; off: on the CPU"
-    )
-
-    command = _command(commands, "lightcurve", _lightcurve, "forced photometry of one place on published differences")
-    command.add_argument("products", metavar="PRODUCTS", type=Path, nargs="+", help="folders that hold difference.fits")
-    command.add_argument(
-        "--at", nargs=2, type=float, required=True, metavar=("X_TMPL", "Y_TMPL"), help="the place, 0-based template pixels"
-    )
-    command.add_argument("--out", type=Path, metavar="F.ecsv", help="write the table here")
-    _add_calibrate(commands)
-    return parser
-
-
-def _add_calibrate(commands: Any) -> None:
-    what = "masters from frames, or a raw frame calibrated"
-    calibrate = commands.add_parser("calibrate", help=what, description=what.capitalize() + ".")
-    commands = calibrate.add_subparsers(required=True, metavar="COMMAND")
-    command = _command(
-        commands, "build", _calibrate_build, "master bias, dark and flats from raw frames, by what they say they are"
-    )
-    command.add_argument("frames", metavar="FRAME", type=Path, nargs="+", help="bias, dark, flat and science frames")
-    command.add_argument(
-        "--dark-from-science",
-        action="store_true",
-        help="the dark from science frames with different skies, where the sky vanishes",
-    )
-    _add_out(command)
-    _add_instrument(command)
-    command = _command(commands, "apply", _calibrate_apply, "a raw frame in electrons, with variance and mask")
-    command.add_argument("frame", metavar="FRAME", type=Path, help="plain, gzip or tile-compressed FITS")
-    command.add_argument(
-        "--masters", metavar="DIR", type=Path, help="of calibrate build; without them: what the frame alone gives"
-    )
-    command.add_argument("--out", type=Path, required=True, metavar="F.fits", help="a new file")
-    _add_instrument(command)
-
-
-def _add_instrument(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--instrument",
-        required=True,
-        metavar="NAME|FILE",
-        help="one of conf/instruments (generic: by the header), or a .yaml file",
-    )
-
-
-def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], dict[str, Any]], what: str) -> Any:
-    command = commands.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
-    command.add_argument("--json", action="store_true", help="print one JSON object")
-    command.set_defaults(run=run)
-    return command
-
-
-def _add_out(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
-
-
-def _positive(word: str) -> float:
-    value = float(word)
-    if not 0 < value < float("inf"):
-        raise ValueError
-    return value
-
-
-def _not_negative(word: str) -> float:
-    value = float(word)
-    if not 0 <= value < float("inf"):
-        raise ValueError
-    return value
-
-
-def _planes(words: str) -> tuple[str, ...]:
-    chosen = {word.strip().upper() for word in words.split(",")}
-    if not chosen <= set(PLANES):
-        raise ValueError
-    return tuple(plane for plane in PLANES if plane in chosen | {"DIFF", "MASK", "PSF"})
-
-
 def _process(arguments: argparse.Namespace) -> dict[str, Any]:
     from photometry.manifest import write_manifest
+    from photometry.observatory import Site
     from photometry.pipeline import process
+    from photometry.telescope import Telescope
 
-    _require_files(arguments.frame, arguments.template)
+    _require_files(arguments.frame, arguments.template, arguments.masters, arguments.catalog)
     settings = _settings(arguments.settings)
+    site = Site(*arguments.site) if arguments.site else None
+    telescope = Telescope(arguments.instrument, arguments.masters, arguments.catalog, site)
 
     def make(out: Path) -> dict[str, Any]:
-        report = process(arguments.frame, out, template_path=arguments.template, settings=settings)
+        report = process(arguments.frame, out, telescope=telescope, template_path=arguments.template, settings=settings)
         facts = {"name": ascii(arguments.frame.name)[1:-1], **report.as_dict()}
         write_manifest(out, facts)
         return facts
@@ -217,6 +102,22 @@ def _calibrate_apply(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.out.exists():
         raise BadInputError(f"{arguments.out}: is there already; name a new file")
     return apply(arguments.frame, arguments.instrument, arguments.masters, arguments.out)
+
+
+def _index(arguments: argparse.Namespace) -> dict[str, Any]:
+    from photometry.astrometry import AstrometrySettings, build_indexes, load_catalog
+    from photometry.astrometry.blind import index_folder
+    from photometry.instrument import load_instrument
+
+    _require_files(arguments.catalog)
+    camera = load_instrument(arguments.instrument)
+    if camera.scale is None or camera.chip_shape is None:
+        raise BadInputError(f"the instrument {camera.name} does not say its scale and its amplifiers; indexes need both")
+    settings = AstrometrySettings(camera.scale.arcsec_per_pixel, camera.scale.tolerance)
+    catalog = load_catalog(arguments.catalog)
+    folder = index_folder(arguments.catalog)
+    made = build_indexes(catalog, arguments.epoch, camera.chip_shape, settings, folder)
+    return {"figures": {"stars": len(catalog.rows), "indexes": len(made)}, "out": str(folder)}
 
 
 def _lightcurve(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -289,3 +190,13 @@ def _shown(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+_RUNS = {
+    "process": _process,
+    "subtract": _subtract,
+    "lightcurve": _lightcurve,
+    "calibrate_build": _calibrate_build,
+    "calibrate_apply": _calibrate_apply,
+    "index": _index,
+}

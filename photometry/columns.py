@@ -47,12 +47,34 @@ PLACE = (
     Column("y", "pix", "pos.cartesian.y;instr.det", "Row of the centre, 0-based, pixel centres at whole numbers", "%.4f"),
 )
 SKY = (
-    Column("ra", "deg", "pos.eq.ra;meta.main", "Right ascension by the WCS in the frame's header", "%.8f"),
-    Column("dec", "deg", "pos.eq.dec;meta.main", "Declination by the WCS in the frame's header", "%.8f"),
+    Column("ra", "deg", "pos.eq.ra;meta.main", "Right ascension (ICRS) of x, y by the frame's WCS", "%.8f"),
+    Column("dec", "deg", "pos.eq.dec;meta.main", "Declination (ICRS) of x, y by the frame's WCS", "%.8f"),
 )
 FLUX = (
     Column("flux", "{unit}", "phot.count", "Flux within 2.5 Kron radii", "%.7g"),
     Column("flux_err", "{unit}", "stat.error;phot.count", "Its standard deviation, source photons included", "%.5g"),
+)
+PLACE_ERRORS = (
+    Column("x_err", "pix", "stat.error;pos.cartesian.x", "Standard deviation of x; NaN: x is a centroid", "%.4f"),
+    Column("y_err", "pix", "stat.error;pos.cartesian.y", "Standard deviation of y; NaN: y is a centroid", "%.4f"),
+)
+PSF = (
+    Column("flux_psf", "{unit}", "phot.count", "Total flux by the PSF, neighbours fitted together", "%.7g"),
+    Column("flux_psf_err", "{unit}", "stat.error;phot.count", "Its standard deviation", "%.5g"),
+    Column("chi2_psf", "", "stat.fit.chi2", "Reduced, of that fit", "%.4g"),
+    Column(
+        "flags_psf", "", "meta.code.qual",
+        "Bits: 1 not converged, 2 cut by the edge, 4 masked pixels left out, 8 saturated core, 16 blended, 32 place held, "
+        "64 not fitted, 128 neighbours not settled, 256 aperture cut", "%d",
+    ),
+    Column("flux_apcor", "{unit}", "phot.count", "Total flux by an aperture and its growth curve", "%.7g"),
+    Column("flux_apcor_err", "{unit}", "stat.error;phot.count", "Its standard deviation", "%.5g"),
+)  # fmt: skip
+MAGNITUDES = (
+    Column("mag_psf", "mag", "phot.mag", "Of flux_psf, by the zero point at its place; NaN: no positive flux", "%.5f"),
+    Column("mag_psf_err", "mag", "stat.error;phot.mag", "Its standard deviation, without the zero point's", "%.5f"),
+    Column("mag_apcor", "mag", "phot.mag", "Of flux_apcor, by the zero point at its place", "%.5f"),
+    Column("mag_apcor_err", "mag", "stat.error;phot.mag", "Its standard deviation, without the zero point's", "%.5f"),
 )
 SHAPE = (
     Column("fwhm", "pix", "phys.angSize;instr.det", "Twice the radius that holds half of the core's light", "%.3f"),

@@ -51,6 +51,12 @@ def facts_of(frame: Described) -> dict[str, Any]:
     }
 
 
+def catalog_cards(frame: Described) -> dict[str, Any]:
+    """What a catalog says of its frame: its facts, and the header's provenance."""
+    facts = facts_of(frame)
+    return {name: value for name, value in provenance(frame.header).items() if name.lower() not in facts} | facts
+
+
 def fact_cards(frame: Described) -> dict[str, Any]:
     """Those that are known, as FITS cards."""
     facts = facts_of(frame).items()

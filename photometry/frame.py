@@ -111,7 +111,7 @@ def _image(
     gain, read_noise = noise_of(header, overrides, data[usable], notes)
     saturation = _saturation(data, usable, header, overrides, notes, whole_numbers=whole_numbers)
     defects.mark(mask, defects.saturated(data, saturation), Bit.SATURATED)
-    _mark_defects(data, mask, sigma, notes)
+    mark_defects(data, mask, sigma, notes)
     if lost:
         notes.append(f"{lost:,} pixels are NaN or infinite: masked")
     hidden = float(np.mean(mask != 0))
@@ -215,7 +215,8 @@ def _saturation(
     return level
 
 
-def _mark_defects(data: NDArray[np.float32], mask: NDArray[np.uint16], sigma: float, notes: list[str]) -> None:
+def mark_defects(data: NDArray[np.float32], mask: NDArray[np.uint16], sigma: float, notes: list[str]) -> None:
+    """Flag bad columns and rows, dead and hot pixels in the mask, in place; sigma: of a pixel's noise."""
     clean = mask == 0
     lines = defects.bad_columns(data, clean, sigma)
     rows = defects.bad_columns(np.ascontiguousarray(data.T), clean.T, sigma)

@@ -98,6 +98,11 @@ class Instrument:
     filters: Filters | None
     wcs_quirks: tuple[str, ...]
 
+    @property
+    def chip_shape(self) -> tuple[int, int] | None:
+        """Rows and columns of the trimmed chip; None: the header says."""
+        return None if self.amplifiers is None else chip_shape([port.chip for port in self.amplifiers])
+
 
 def load_instrument(name: str | Path) -> Instrument:
     """By a file, or by a name in conf/instruments, of the checkout or installed.

@@ -1,6 +1,6 @@
 """What is measured of every frame, science or template: its sky, its sources, its seeing, its cosmic rays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ _SEEING_SNR = 20.0
 
 @dataclass(frozen=True)
 class Measured:
-    """A frame with its sky subtracted, its cosmic rays masked and its sources found."""
+    """A frame with its sky subtracted, its cosmic rays masked and its sources found; `frame` has that image too."""
 
     frame: Frame
     image: Image
@@ -37,7 +37,7 @@ def measure(frame: Frame, settings: Settings, *, keep_variance: bool = False) ->
     hit = mark_cosmic_rays(image, stars)
     if hit:
         flag_masked(image.mask, stars)
-    return Measured(frame, image, sky, stars, fwhm, hit)
+    return Measured(replace(frame, image=image), image, sky, stars, fwhm, hit)
 
 
 def seeing(stars: NDArray[Any]) -> float:

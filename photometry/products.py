@@ -9,34 +9,93 @@ from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
-from numpy.lib.recfunctions import structured_to_unstructured
 from numpy.typing import NDArray
 
 from photometry import columns
 from photometry.columns import make_table, write_ecsv, write_fits
-from photometry.facts import Described, difference_cards, fact_cards, facts_of
+from photometry.facts import Described, catalog_cards, difference_cards, fact_cards, facts_of
 from photometry.frame import Frame
 from photometry.settings import Settings
 from photometry.stamps import Look, write_stamps
+from photometry.standards import Calibration
+from photometry.stars.brightness import Brightness
+from photometry.stars.magnitudes import magnitudes
 from photometry.subtraction.difference import Difference
 from photometry.subtraction.files import write_compressed
 from photometry.times import exposure_of
+from photometry.zero_point import ZeroPoint
 
 CATALOG_FITS, CATALOG_ECSV = "catalog.fits", "catalog.ecsv.gz"
 DIFFERENCE, TRANSIENTS, STAMPS, PREVIEW = "difference.fits", "transients.ecsv", "stamps", "preview.png"
 """Names of the products."""
 
 
-def write_catalog(out: Path, frame: Frame, stars: NDArray[Any], settings: Settings) -> None:
-    """catalog.fits and catalog.ecsv.gz: the same rows, brightest first."""
+def write_catalog(
+    out: Path,
+    frame: Frame,
+    stars: NDArray[Any],
+    bright: Brightness | None,
+    calibration: Calibration | None,
+    settings: Settings,
+) -> None:
+    """catalog.fits and catalog.ecsv.gz: the same rows, brightest first; without what could not be measured."""
     values = {name: stars[name] for name in stars.dtype.names or ()}
     values["id"] = np.arange(1, len(stars) + 1, dtype=np.int32)
-    values |= _sky(frame.wcs, stars)
+    meta = catalog_cards(frame)
+    if bright is not None:
+        values |= _fitted(stars, bright)
+        meta |= _psf_cards(bright)
+    if bright is not None and calibration is not None:
+        values |= _magnitudes(values, calibration.zero)
+        meta |= _zero_point_cards(calibration)
+    values |= _sky(frame.wcs, values["x"], values["y"])
     apertures = columns.describe_apertures(settings.aperture_radii_pixels)
-    layout = (columns.ID, *columns.PLACE, *columns.SKY, *columns.FLUX, *apertures, *columns.SHAPE, columns.FLAGS)
-    table = make_table(layout, values, frame.image.unit, facts_of(frame))
+    layout = (
+        columns.ID, *columns.PLACE, *columns.PLACE_ERRORS, *columns.SKY, *columns.PSF, *columns.MAGNITUDES, *columns.FLUX,
+        *apertures, *columns.SHAPE, columns.FLAGS,
+    )  # fmt: skip
+    table = make_table(layout, values, frame.image.unit, meta)
     write_fits(table, out / CATALOG_FITS, "CATALOG")
     write_ecsv(table, out / CATALOG_ECSV)
+
+
+def _fitted(stars: NDArray[Any], bright: Brightness) -> dict[str, NDArray[Any]]:
+    """The columns of the fit; x, y of what was not fitted stay as they were found."""
+    fits, placed = bright.stars, np.isfinite(bright.stars["x_err"])
+    return {
+        "x": np.where(placed, fits["x"], stars["x"]), "y": np.where(placed, fits["y"], stars["y"]),
+        "x_err": fits["x_err"], "y_err": fits["y_err"],
+        "flux_psf": fits["psf"], "flux_psf_err": fits["psf_err"], "chi2_psf": fits["chi2"], "flags_psf": fits["flags"],
+        "flux_apcor": fits["circle"], "flux_apcor_err": fits["circle_err"],
+    }  # fmt: skip
+
+
+def _magnitudes(values: dict[str, NDArray[Any]], zero: ZeroPoint) -> dict[str, NDArray[Any]]:
+    level = zero.at(values["x"], values["y"])
+    found: dict[str, NDArray[Any]] = {}
+    for kind in ("psf", "apcor"):
+        flux, error = values[f"flux_{kind}"], values[f"flux_{kind}_err"]
+        found[f"mag_{kind}"], found[f"mag_{kind}_err"] = magnitudes(flux, error, level)
+    return found
+
+
+def _psf_cards(bright: Brightness) -> dict[str, Any]:
+    growth = bright.growth
+    cards = {"PSFFWHM": bright.quality.fwhm, "PSFELL": bright.quality.ellipticity, "PSFCHI2": bright.quality.chi2}
+    return cards if growth is None else cards | {"APRADIUS": float(growth.radii[growth.best]), "APERROR": growth.error}
+
+
+def _zero_point_cards(calibration: Calibration) -> dict[str, Any]:
+    zero = calibration.zero
+    said: dict[str, Any] = {
+        "ZP": zero.value,
+        "ZPERR": zero.error,
+        "ZPRMS": zero.rms,
+        "ZPSTARS": zero.stars,
+        "ZPCOLOUR": zero.colour,
+    }
+    said |= {"ZPBAND": calibration.band, "ZPSYSTEM": calibration.system}
+    return {name: value for name, value in said.items() if not (isinstance(value, float) and not np.isfinite(value))}
 
 
 def write_compressed_difference(out: Path, frame: Frame, difference: Difference, template: str, settings: Settings) -> None:
@@ -70,7 +129,7 @@ def transient_table(frame: Described, difference: Difference, sources: NDArray[A
     """An astropy Table of sources on the difference."""
     values = {name: sources[name] for name in sources.dtype.names or ()}
     values["id"] = np.arange(1, len(sources) + 1, dtype=np.int32)
-    values |= _sky(frame.wcs, sources)
+    values |= _sky(frame.wcs, sources["x"], sources["y"])
     middle = exposure_of(frame.header).mid_mjd
     values["mjd"] = np.full(len(sources), np.nan if middle is None else middle)
     layout = (*columns.TRANSIENT[:3], *columns.SKY, *columns.TRANSIENT[3:])
@@ -85,9 +144,9 @@ def transient_table(frame: Described, difference: Difference, sources: NDArray[A
     return make_table(layout, values, frame.image.unit, meta)
 
 
-def _sky(wcs: WCS | None, places: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+def _sky(wcs: WCS | None, x: NDArray[Any], y: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
     if wcs is None:
         return {}
-    pixels = structured_to_unstructured(places[["x", "y"]]).astype(np.float64)
+    pixels = np.column_stack([x, y]).astype(np.float64)
     sky = wcs.all_pix2world(pixels, 0) if len(pixels) else np.zeros((0, 2))
     return {"ra": sky[:, 0] % 360.0, "dec": sky[:, 1]}

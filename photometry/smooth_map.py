@@ -4,6 +4,7 @@ Guarantee: outliers up to a third of the stars do not move it; with few stars it
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,21 @@ class SmoothMap:
         ny, nx = self.shape
         yy, xx = np.meshgrid(np.linspace(0, ny - 1, 25), np.linspace(0, nx - 1, 25), indexing="ij")
         return float(np.std(self.at(xx.ravel(), yy.ravel())))
+
+
+def facts_of_map(found: SmoothMap) -> dict[str, Any]:
+    """What JSON can hold of a map: where it lies, how well, but not from which stars."""
+    return {
+        "coefficients": found.coefficients.tolist(), "covariance": found.covariance.tolist(), "order": found.order,
+        "rms": found.rms, "excess": found.excess, "shape": list(found.shape),
+    }  # fmt: skip
+
+
+def map_of(facts: dict[str, Any]) -> SmoothMap:
+    """The map of these facts.  KeyError, TypeError, ValueError: they are none."""
+    coefficients, covariance = (np.asarray(facts[name], float) for name in ("coefficients", "covariance"))
+    ny, nx = facts["shape"]
+    return SmoothMap(coefficients, covariance, facts["order"], facts["rms"], facts["excess"], np.zeros(0, bool), (ny, nx))
 
 
 def fit_map(

@@ -60,6 +60,18 @@ def build_indexes(
     return paths
 
 
+def indexes_of(catalog: Path) -> tuple[Path, ...]:
+    """Those that stand beside a catalog's file, in the folder NAME.indexes; none where there are none, or no solver."""
+    if missing_programs():
+        return ()
+    return tuple(sorted(index_folder(catalog).glob("index-*.fits")))
+
+
+def index_folder(catalog: Path) -> Path:
+    """Where a catalog's indexes are."""
+    return catalog.with_name(catalog.name + ".indexes")
+
+
 def blind_start(xy: Array, shape: tuple[int, int], indexes: tuple[Path, ...], settings: AstrometrySettings) -> Plate:
     """The plate that the solver finds for stars at pixels xy (n, 2), the brightest first.
 

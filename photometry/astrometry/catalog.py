@@ -1,8 +1,9 @@
 """The site's star catalog: a file of the operator's, from which only the zone of declination that is asked for is read.
 
 Columns: ra, dec (ICRS, degrees) and mag are needed; epoch (Julian year; needed where there are proper motions), pmra, pmdec
-(mas/yr, pmra with cos(dec)), mag_err, band, system where known.  FITS table, ECSV or CSV.  A position or motion that is not
-a number: the star is left out, or stands still; without a magnitude it counts as the faintest.
+(mas/yr, pmra with cos(dec)), mag_err, band, system, colour (one for all stars, such as g - i; mag) where known.  FITS
+table, ECSV or CSV.  A position or motion that is not a number: the star is left out, or stands still; without a magnitude
+it counts as the faintest.
 
 What is kept (`kept`) is the table sorted by declination, mapped into memory: a million stars cost what the zone costs.
 It can be lost or damaged: then it is made again.
@@ -26,12 +27,12 @@ Array = NDArray[np.float64]
 STAR = np.dtype(
     [
         ("ra", "f8"), ("dec", "f8"), ("epoch", "f8"), ("pmra", "f4"), ("pmdec", "f4"),
-        ("mag", "f4"), ("mag_err", "f4"), ("band", "U8"), ("system", "U8"),
+        ("mag", "f4"), ("mag_err", "f4"), ("colour", "f4"), ("band", "U8"), ("system", "U8"),
     ]
 )  # fmt: skip
 _NEEDED = ("ra", "dec", "mag")
 _FORMATS = {".fits": "fits", ".fit": "fits", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
-_LAYOUT = b"1"  # of what is kept
+_LAYOUT = b"2"  # of what is kept
 _FASTEST_DEGREES = 0.1  # of proper motion in a century
 
 
@@ -85,7 +86,7 @@ def catalog_of(columns: dict[str, Any]) -> Catalog:
     if missing:
         raise BadInputError(f"the star catalog has no column {', '.join(missing)}; it has {', '.join(columns)}")
     rows = np.zeros(len(columns["ra"]), STAR)
-    rows["epoch"], rows["mag_err"] = 2000.0, np.nan
+    rows["epoch"], rows["mag_err"], rows["colour"] = 2000.0, np.nan, np.nan
     for name in STAR.names or ():
         if name in columns:
             rows[name] = _plain(name, columns[name])

@@ -97,9 +97,9 @@ def open_frame(
     return Opened(path, frame_kind(pixels.header), filter_of(instrument, pixels.header), when.seconds, frame)
 
 
-def filter_of(instrument: Instrument, header: Cards) -> str:
+def filter_of(instrument: Instrument | None, header: Cards) -> str:
     """The frame's filter as a word for names of files; 'any' where the header does not say."""
-    names = instrument.filters.cards if instrument.filters else ("FILTER",)
+    names = instrument.filters.cards if instrument is not None and instrument.filters else ("FILTER",)
     said = next((found for found in (text(header, name) for name in names) if found), "any")
     return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in said)[:32]
 

@@ -21,9 +21,9 @@ def measured(monkeypatch):
     """How often a template was measured."""
     calls = []
 
-    def counted(frame, settings):
+    def counted(frame, settings, **how):
         calls.append(settings)
-        return real(frame, settings)
+        return real(frame, settings, **how)
 
     real = template.measure
     monkeypatch.setattr(template, "measure", counted)

@@ -1,0 +1,94 @@
+"""Every star of a frame measured in two ways that are tied to one total: by its PSF, and in a circle."""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photometry.image import Image
+from photometry.psf import PsfModel
+from photometry.stars.agreement import Agreement, agreement
+from photometry.stars.aperture import GrowthCurve, aperture_fluxes, measure_growth
+from photometry.stars.fit import fit_stars
+from photometry.stars.psf import PsfQuality, measure_psf
+
+PLACED = np.dtype([("x", "f8"), ("y", "f8"), ("flux", "f8")])
+APERTURE_CUT = 256  # bit of `flags`: pixels were missing in the circle
+
+MEASURED = np.dtype(
+    [(name, "f8") for name in ("x", "y", "x_err", "y_err", "psf", "psf_err", "circle", "circle_err")]
+    + [("chi2", "f4"), ("flags", "i4"), ("group", "i4")]
+)
+
+
+@dataclass(frozen=True)
+class Brightness:
+    """stars (n,) of MEASURED, one row for each source given: place by the PSF; `psf` and `circle` are total fluxes in the
+    image's unit, NaN where they could not be measured; flags: `photometry.stars.fit.StarFlag` and APERTURE_CUT.
+
+    growth: None with too few bright stars: then `psf` is the PSF model's own sum and `circle` is NaN.
+    agreement: of circle and PSF on stars that stand alone.
+    """
+
+    stars: NDArray[np.void]
+    psf: PsfModel
+    quality: PsfQuality
+    growth: GrowthCurve | None
+    agreement: Agreement | None
+
+    @property
+    def clean(self) -> NDArray[np.bool_]:
+        """(n,): whole stars, well fitted, that stand alone."""
+        stars = self.stars
+        return np.asarray((stars["flags"] == 0) & (stars["group"] == 1) & np.isfinite(stars["psf"]))
+
+    def figures(self) -> dict[str, Any]:
+        """For the manifest."""
+        quality, growth = self.quality, self.growth
+        return {
+            "psf_stars": quality.stars,
+            "psf_chi2": quality.chi2,
+            "psf_residual": quality.residual,
+            "psf_fwhm_pixels": quality.fwhm,
+            "psf_fwhm_range": list(quality.fwhm_range),
+            "psf_ellipticity": quality.ellipticity,
+            "stars_fitted": int(np.isfinite(self.stars["psf"]).sum()),
+            "aperture_radius_pixels": None if growth is None else float(growth.radii[growth.best]),
+            "aperture_error": None if growth is None else growth.error,
+            "aperture_minus_psf_mag": None if self.agreement is None else self.agreement.offset,
+        }
+
+
+def measure_brightness(image: Image, sources: NDArray[np.void], threads: Executor) -> Brightness:
+    """Measure the sources (x, y, flux, ...: `photometry.detection.star_dtype`) of a frame without its sky.
+
+    SubtractionFailedError: no star that a PSF could be measured on.
+    """
+    psf, quality = measure_psf(image, sources, threads)
+    fits = fit_stars(image, psf, sources["x"], sources["y"], threads)
+    stars = np.zeros(len(sources), MEASURED)
+    for name in ("x", "y", "x_err", "y_err", "chi2", "flags", "group"):
+        stars[name] = fits.stars[name]
+    growth = measure_growth(image, psf, fits)
+    tie = np.ones(len(stars)) if growth is None else growth.psf_correction(stars["x"], stars["y"])
+    stars["psf"], stars["psf_err"] = fits.stars["flux"] * tie, fits.stars["flux_err"] * tie
+    stars["circle"] = stars["circle_err"] = np.nan
+    found = Brightness(stars, psf, quality, growth, None)
+    if growth is None:
+        return found
+    stars["circle"], stars["circle_err"], cut = aperture_fluxes(image, psf, fits, growth)
+    stars["flags"][cut] |= APERTURE_CUT
+    alone = stars[found.clean]
+    return Brightness(
+        stars, psf, quality, growth, agreement(alone["circle"], alone["circle_err"], alone["psf"], alone["psf_err"])
+    )
+
+
+def stars_of(bright: Brightness) -> NDArray[np.void]:
+    """x, y, flux of those that have a place and a flux: what registration and astrometry take."""
+    stars = bright.stars[np.isfinite(bright.stars["psf"])]
+    out = np.zeros(len(stars), PLACED)
+    out["x"], out["y"], out["flux"] = stars["x"], stars["y"], stars["psf"]
+    return out

@@ -1,0 +1,71 @@
+"""What is wrong with a frame as a whole, in one word each: for a scheduler and for a person, who both may ignore it.
+
+uncalibrated   raw, and there were no masters to calibrate it with
+few_stars      fewer than FEW sources: nothing, or next to nothing, is to be seen
+no_psf         no star that a PSF could be measured on: apertures only
+trailed        the telescope did not follow its stars
+out_of_focus   stars with a hole, or far wider than on the template
+crowded        more than half of the stars touch each other
+no_astrometry  nothing, or nothing certain, says where the frame lies
+cloud, patchy, frost, twilight, scatter, no_zero_point     by `photometry.zero_point`
+disagreement   the photometries of bright stars differ by more than 2 mmag
+"""
+
+import numpy as np
+
+from photometry.stars.brightness import Brightness
+from photometry.stars.fit import StarFlag
+from photometry.zero_point import ZeroFlag, ZeroPoint
+
+Verdict = list[tuple[str, str]]
+
+FEW = 5
+ELONGATED = 2.5  # longer over shorter axis
+HOLE = 0.8  # of the highest value: less in the middle is a hole
+WIDE = 2.5  # times the template's width
+CROWDED = 0.5
+
+_ZERO_WORDS = {  # in the order of the reasons
+    ZeroFlag.FEW_STARS: "no_zero_point",
+    ZeroFlag.SCATTER: "scatter",
+    ZeroFlag.CLOUD: "cloud",
+    ZeroFlag.PATCHY: "patchy",
+    ZeroFlag.FROST: "frost",
+    ZeroFlag.TWILIGHT: "twilight",
+}
+
+
+def of_stars(sources: int, bright: Brightness | None) -> Verdict:
+    """What the frame's own stars say."""
+    found: Verdict = []
+    if sources < FEW:
+        found.append(("few_stars", f"{sources} sources on the frame: cloud, a closed dome, or a blank field"))
+    if bright is None:
+        return found
+    longer = 1 / (1 - bright.quality.ellipticity)
+    if longer > ELONGATED:
+        found.append(("trailed", f"the stars are trailed: {longer:.1f} times longer than wide"))
+    ny, nx = bright.psf.shape
+    stamp = bright.psf.at((nx - 1) / 2, (ny - 1) / 2)
+    middle = float(stamp[bright.psf.half, bright.psf.half] / stamp.max())
+    if middle < HOLE:
+        found.append(("out_of_focus", f"out of focus: the middle of the stars has {middle:.0%} of their highest light"))
+    blended = float(np.mean((bright.stars["flags"] & int(StarFlag.BLENDED)) != 0))
+    if sources >= FEW and blended > CROWDED:
+        found.append(("crowded", f"crowded: {blended:.0%} of the stars are fitted together with others"))
+    if bright.agreement is not None and not bright.agreement.agrees and np.isfinite(bright.agreement.offset):
+        found.append(("disagreement", f"aperture and PSF photometry disagree: {bright.agreement.reason}"))
+    return found
+
+
+def of_width(fwhm: float, template: float) -> Verdict:
+    """Against the template's FWHM, pixels."""
+    if not fwhm > WIDE * template:
+        return []
+    return [("out_of_focus", f"stars of FWHM {fwhm:.1f} pixels, {template:.1f} on the template: out of focus, or frost")]
+
+
+def of_zero_point(zero: ZeroPoint) -> Verdict:
+    """Each flag with its reason."""
+    words = [word for flag, word in _ZERO_WORDS.items() if flag in zero.flags]
+    return list(zip(words, zero.reasons, strict=True))

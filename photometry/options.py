@@ -68,9 +68,7 @@ def parser_of(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     _add_calibrate(commands, runs)
 
     command = _command(commands, "index", runs["index"], "prepare a star catalog for frames whose pointing is not known")
-    command.add_argument(
-        "catalog", metavar="CATALOG", type=Path, help="the stars; the folder CATALOG.indexes is made"
-    )
+    command.add_argument("catalog", metavar="CATALOG", type=Path, help="the stars; the folder CATALOG.indexes is made")
     _add_instrument(command)
     command.add_argument("--epoch", type=float, required=True, metavar="YEAR", help="for which the stars are moved, as 2027")
     return parser

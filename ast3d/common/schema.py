@@ -83,13 +83,13 @@ class Site(Group):
     """Where the telescopes stand, and the stars above them; longitude, latitude and height: all of them, or none."""
 
     longitude: Annotated[
-        float | None, Setting(Either(None, Number(-180, 180)), "east of Greenwich, WGS84; null: not known", "degrees")
+        float | None, Setting(Either(None, Number(-360, 360)), "east of Greenwich, WGS84; null: not known", "degrees")
     ] = None
     latitude: Annotated[float | None, Setting(Either(None, Number(-90, 90)), "north, WGS84; null: not known", "degrees")] = (
         None
     )
     height: Annotated[
-        float | None, Setting(Either(None, Number(-500, 9000)), "above the ellipsoid; null: not known", "metres")
+        float | None, Setting(Either(None, Number(-500, 10000)), "above the ellipsoid; null: not known", "metres")
     ] = None
     catalog: Annotated[
         str | None,

@@ -121,7 +121,7 @@ def write_fits(table: Table, path: Path, name: str) -> None:
     hdu = fits.BinTableHDU(table.as_array(), name=name)
     for i, column in enumerate(table.itercols(), start=1):
         if column.unit is not None:
-            hdu.header[f"TUNIT{i}"] = column.unit.to_string("fits")
+            hdu.header[f"TUNIT{i}"] = column.unit.to_string()  # 'electron' is not in the FITS standard's list
         hdu.header[f"TUCD{i}"] = column.meta["ucd"]
         hdu.header[f"TCOMM{i}"] = column.description
     for key, value in table.meta.items():

@@ -179,10 +179,15 @@ def first_fwhm(view: View, stars: Stars) -> float:
     ny, nx = view.shape
     half = 12
     inside = (stars["x"] > half) & (stars["x"] < nx - half - 1) & (stars["y"] > half) & (stars["y"] < ny - half - 1)
-    order = np.flatnonzero(inside)[np.argsort(-stars["flux"][inside])][:SEEING_TRIED]
-    xi, yi = np.rint(stars["x"][order]).astype(np.int64), np.rint(stars["y"][order]).astype(np.int64)
-    clean = ~view.cut(xi, yi, 4)[1].any(axis=(1, 2))
-    xi, yi = xi[clean][:SEEING_STARS], yi[clean][:SEEING_STARS]
+    order = np.flatnonzero(inside)[np.argsort(-stars["flux"][inside])]
+    xi = yi = np.zeros(0, np.int64)
+    for first in range(0, len(order), SEEING_TRIED):  # the brightest are saturated
+        some = stars[order[first : first + SEEING_TRIED]]
+        x, y = np.rint(some["x"]).astype(np.int64), np.rint(some["y"]).astype(np.int64)
+        clean = ~view.cut(x, y, 4)[1].any(axis=(1, 2))
+        xi, yi = np.append(xi, x[clean])[:SEEING_STARS], np.append(yi, y[clean])[:SEEING_STARS]
+        if len(xi) == SEEING_STARS:
+            break
     if not len(xi):
         raise SubtractionFailedError(f"no unmasked star among {len(stars)} to measure the seeing on")
     areas = []

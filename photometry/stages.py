@@ -124,7 +124,7 @@ def _photometry(work: Work) -> Figures:
     except SubtractionFailedError as error:
         work.report.flag("no_psf", f"no PSF photometry: {error}")
     work.flag(verdict.of_stars(len(work.science.stars), work.bright))
-    if work.acquired.figures.get("stars_trailed") and "trailed" not in work.report.flags:
+    if work.bright is None and work.acquired.figures.get("stars_trailed"):
         work.report.flag(
             "trailed", f"the stars are trailed: {work.acquired.figures['elongation']:.1f} times longer than wide"
         )
@@ -146,7 +146,8 @@ def _template(work: Work) -> Figures | None:
             f"a template of the frame's size is needed"
         )
     work.template = found
-    work.flag(verdict.of_width(work.science.fwhm_pixels, found.fwhm_pixels))
+    if not {"trailed", "out_of_focus"} & set(work.report.flags):
+        work.flag(verdict.of_width(work.science.fwhm_pixels, found.fwhm_pixels))
     return {"template_stars": len(found.stars), "template_fwhm_pixels": found.fwhm_pixels}
 
 

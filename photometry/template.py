@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from photometry.acquire import acquire
 from photometry.astrometry import load_catalog
 from photometry.errors import AstrometryFailedError, SubtractionFailedError
-from photometry.frame import FrameLimits, wcs_of
+from photometry.frame import FrameLimits
 from photometry.image import Image
-from photometry.locate import locate, placed
+from photometry.locate import locate, placed, wcs_from
 from photometry.manifest import NAME
 from photometry.measure import measure
 from photometry.settings import Settings
@@ -59,7 +59,7 @@ class Template:
     @property
     def wcs(self) -> WCS | None:
         """Where it lies on the sky; None: nobody knows."""
-        return wcs_of(self.header, [])
+        return wcs_from(self.header) if "CTYPE1" in self.header else None
 
     def expected(self, seconds: float | None) -> Expected:
         """What a frame of the same field would show on as clear a night, exposed for so long."""

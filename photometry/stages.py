@@ -100,10 +100,10 @@ def _read(work: Work) -> Figures:
 
 
 def _find(work: Work) -> Figures:
-    work.science = found = measure(work.acquired.frame, work.settings, keep_variance=work.acquired.calibrated)
+    work.science = found = measure(work.acquired.frame, work.settings, keep_variance=work.acquired.noise_known)
     work.set_frame(found.frame)
     hits = found.cosmic_ray_pixels + work.acquired.figures.get("cosmic_ray_pixels", 0)
-    if not (found.sky.model_believed or work.acquired.calibrated):
+    if not (found.sky.model_believed or work.acquired.noise_known):
         work.report.notes.append(
             f"gain and read noise do not explain the sky's noise of {found.sky.pixel_noise:.2f}: the measured noise is used"
         )

@@ -89,7 +89,7 @@ def _measured(path: Path, settings: Settings, telescope: Telescope, kept: Path |
     """As a science frame is, as far as each step succeeds."""
     with start_threads() as threads:
         acquired = acquire(path, telescope, settings, FrameLimits(settings.max_megapixels, 1.0), threads)
-        found = measure(acquired.frame, settings, keep_variance=acquired.calibrated)
+        found = measure(acquired.frame, settings, keep_variance=acquired.noise_known)
         try:
             bright = measure_brightness(found.image, found.stars, threads)
         except SubtractionFailedError:

@@ -183,6 +183,8 @@ def _pedestal(
     ring = good & (np.hypot(around[:, None], around) > psf.half / 2)
     count = ring.sum(axis=(1, 2))
     seen = count > 0
+    if not seen.any():
+        return 0.0
     level = np.nanmedian(np.where(ring, rest, np.nan)[seen], axis=(1, 2))  # of neighbours, the fewest pixels
     error = 1.25 * np.sqrt(sky[seen, 0, 0] / count[seen])
     x, y, flux = (stars[name][seen] for name in ("x", "y", "flux"))

@@ -15,6 +15,7 @@ import numpy as np
 
 from photometry.stars.brightness import Brightness
 from photometry.stars.fit import StarFlag
+from photometry.stars.sums import ThreeWay
 from photometry.zero_point import ZeroFlag, ZeroPoint
 
 Verdict = list[tuple[str, str]]
@@ -63,6 +64,12 @@ def of_width(fwhm: float, template: float) -> Verdict:
     if not fwhm > WIDE * template:
         return []
     return [("out_of_focus", f"stars of FWHM {fwhm:.1f} pixels, {template:.1f} on the template: out of focus, or frost")]
+
+
+def of_agreement(found: ThreeWay) -> Verdict:
+    """Of three photometries."""
+    wrong = {name: pair.reason for name, pair in found.pairs.items() if not pair.agrees and np.isfinite(pair.offset)}
+    return [("disagreement", f"photometries disagree: {name}: {reason}") for name, reason in list(wrong.items())[:1]]
 
 
 def of_zero_point(zero: ZeroPoint) -> Verdict:

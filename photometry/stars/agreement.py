@@ -12,6 +12,7 @@ Array = NDArray[np.float64]
 LIMIT = 0.002  # magnitudes
 FEWEST = 5  # bright stars that judge a frame
 FEWEST_IN_BIN = 10  # that judge their magnitude: the scatter of fewer is not known
+CERTAIN = 3.0  # sigmas beyond the limit: less is chance, with so many bins and pairs
 BRIGHT_ERROR = 0.02  # magnitudes: stars with a larger error do not judge the frame
 BIN = np.dtype(
     [("magnitude", "f8"), ("stars", "i4"), ("median", "f8"), ("median_err", "f8"), ("scatter", "f8"), ("expected", "f8")]
@@ -54,10 +55,10 @@ def agreement(flux: Array, flux_err: Array, other: Array, other_err: Array, limi
 
 def _verdict(bins: NDArray[np.void], offset: float, error: float, limit: float) -> tuple[bool, str]:
     """Whether all is within the limit, as far as its errors can tell, and the worst that is not."""
-    if abs(offset) > limit + 2 * error:
+    if abs(offset) > limit + CERTAIN * error:
         return False, f"offset of {1e3 * offset:+.1f} +- {1e3 * error:.1f} mmag, limit {1e3 * limit:g}"
     telling = bins[(bins["stars"] >= FEWEST_IN_BIN) & (bins["median_err"] < limit) & (bins["expected"] < BRIGHT_ERROR)]
-    beyond = telling[np.abs(telling["median"]) > limit + 2 * telling["median_err"]]
+    beyond = telling[np.abs(telling["median"]) > limit + CERTAIN * telling["median_err"]]
     if len(beyond):
         worst = beyond[np.argmax(np.abs(beyond["median"]))]
         said = f"{1e3 * worst['median']:+.1f} +- {1e3 * worst['median_err']:.1f} mmag"

@@ -23,21 +23,24 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from photometry.polynomials import mutual_pairs
 from photometry.psf import PsfModel
 from photometry.stars.agreement import LIMIT, Agreement, agreement
-from photometry.stars.fit import HALF_FWHM, StarFits
+from photometry.stars.brightness import Brightness
+from photometry.stars.fit import HALF_FWHM
 from photometry.stars.forced import difference_fluxes, over_frame
 from photometry.subtraction.difference import Difference
 from photometry.subtraction.fourier import convolved
 
 Array = NDArray[np.float64]
 
+MATCH_PIXELS = 1.0
 ALONE_FWHM = 5.0  # a neighbour that is farther away counts for nothing
 ALONE_SHARE = 0.05  # of a star's light, that all its neighbours together may have
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ThreeWay:
     """pairs: how any two photometries of the isolated stars agree, by the names of both; agrees: whether all do; reason: the
     first pair that does not, and why.
     """
@@ -68,7 +71,31 @@ def summed_fluxes(
     return scales * template_flux + shares * flux, np.hypot(scales * template_err, shares * error)
 
 
-def judge(fluxes: dict[str, tuple[Array, Array]], isolated: NDArray[np.bool_], limit: float = LIMIT) -> Verdict:
+def compare(
+    bright: Brightness, template_stars: NDArray[np.void], template_psf: PsfModel, difference: Difference, threads: Executor
+) -> tuple[Array, Array, ThreeWay]:
+    """Total fluxes of a frame's stars and their errors, by the stars that its template has (`brightness.MEASURED`); and how
+    the three photometries agree.
+    """
+    stars = bright.stars
+    places = np.column_stack([stars["x"], stars["y"]])
+    there = np.column_stack(difference.transform(*places.T))
+    known = np.column_stack([template_stars["x"], template_stars["y"]])
+    i, j = mutual_pairs(there, known, cKDTree(known), MATCH_PIXELS) if len(known) else (np.zeros(0, int),) * 2
+    found, error = np.full((2, len(stars)), np.nan)
+    x, y = places[i].T
+    flux, flux_err = template_stars["flux"][j], template_stars["flux_err"][j]
+    found[i], error[i] = summed_fluxes(flux, flux_err, bright.psf, template_psf, difference, x, y, threads)
+    found, error = found * bright.tie, error * bright.tie
+    fluxes = {
+        "aperture": (stars["circle"], stars["circle_err"]),
+        "PSF": (stars["psf"], stars["psf_err"]),
+        "template + difference": (found, error),
+    }
+    return found, error, judge(fluxes, isolated(stars, bright.psf.fwhm))
+
+
+def judge(fluxes: dict[str, tuple[Array, Array]], isolated: NDArray[np.bool_], limit: float = LIMIT) -> ThreeWay:
     """Compare photometries of the same stars two by two: name -> (total flux (n,), its error), over the isolated ones that
     all have measured.
     """
@@ -78,12 +105,13 @@ def judge(fluxes: dict[str, tuple[Array, Array]], isolated: NDArray[np.bool_], l
         columns = [column[seen] for column in (*fluxes[one], *fluxes[other])]
         pairs[f"{one} less {other}"] = agreement(columns[0], columns[1], columns[2], columns[3], limit)
     wrong = [f"{name}: {found.reason}" for name, found in pairs.items() if not found.agrees]
-    return Verdict(pairs, not wrong, wrong[0] if wrong else "")
+    return ThreeWay(pairs, not wrong, wrong[0] if wrong else "")
 
 
-def isolated(fits: StarFits, fwhm: float) -> NDArray[np.bool_]:
-    """(n,): stars that were fitted whole, alone and without a flag, and whose neighbours have little light beside theirs."""
-    stars = fits.stars
+def isolated(stars: NDArray[np.void], fwhm: float) -> NDArray[np.bool_]:
+    """(n,): fitted stars (`photometry.stars.fit.STAR`) that are whole, alone and without a flag, and whose neighbours have
+    little light beside theirs.
+    """
     flux = np.nan_to_num(stars["flux"]).clip(0)
     places = np.column_stack([stars["x"], stars["y"]])
     one, other = cKDTree(places).query_pairs(ALONE_FWHM * fwhm, output_type="ndarray").T

@@ -84,7 +84,7 @@ def alone(night, catalog, name, faintest):
 
 def test_a_raw_frame_becomes_calibrated_measurements(night, done):
     report, out = done
-    assert report.flags == []
+    assert report.flags == [], report.notes
     assert report.subtracted
     assert [stage.name for stage in report.stages][:6] == [
         "read", "measure", "photometry", "template", "astrometry", "zero_point",

@@ -64,7 +64,7 @@ def pair(request, fields, listed, threads):
             "template + difference": (flux * tie, error * tie),
         }
 
-    return science, fluxes, change, isolated(fits, science_psf.fwhm)
+    return science, fluxes, change, isolated(fits.stars, science_psf.fwhm)
 
 
 def test_three_photometries_agree_to_two_millimagnitudes(pair):

@@ -25,6 +25,7 @@ from scipy.spatial import cKDTree
 
 from photometry.polynomials import mutual_pairs
 from photometry.psf import PsfModel
+from photometry.registration import Transform
 from photometry.stars.agreement import LIMIT, Agreement, agreement
 from photometry.stars.brightness import Brightness
 from photometry.stars.fit import HALF_FWHM
@@ -119,11 +120,23 @@ def isolated(stars: NDArray[np.void], fwhm: float) -> NDArray[np.bool_]:
     return np.asarray((stars["flags"] == 0) & (flux > 0) & (beside < ALONE_SHARE * flux))
 
 
+def carried_psf(template: PsfModel, transform: Transform, x: float, y: float) -> Array:
+    """The template's PSF on the science frame's grid at a place of that, turned and stretched alike, unit sum."""
+    places = transform(np.array([x]), np.array([y]))
+    stamp = template.at(float(places[0][0]), float(places[1][0]))
+    if transform.identity:
+        return stamp
+    matrix = transform.jacobian_matrix()[::-1, ::-1]  # of rows and columns
+    middle = np.full(2, template.half)
+    turned = ndimage.affine_transform(stamp, matrix, middle - matrix @ middle, order=3)
+    return np.asarray(turned * abs(np.linalg.det(matrix)))
+
+
 def _ratios(science: PsfModel, template: PsfModel, difference: Difference, x: float, y: float) -> tuple[float, float]:
     """(m, r) at a place."""
     optics = difference.optics
     kernel = optics.kernel_at(x, y)
-    star, other = science.at(x, y), _carried(template, difference, x, y)
+    star, other = science.at(x, y), carried_psf(template, difference.transform, x, y)
     if difference.convolved == "science":  # and all of it divided by the kernel's sum there
         seen = convolved(star, kernel / kernel.sum())
         carried = other * (optics.kernel.kernel_sum / kernel.sum())
@@ -135,19 +148,6 @@ def _ratios(science: PsfModel, template: PsfModel, difference: Difference, x: fl
     core = _resized(seen, half)
     scale = difference.kernel_sum * float((core * _resized(carried, half)).sum() / (core**2).sum())
     return scale, float((own**2).sum() / (own * _resized(seen, own.shape[0] // 2)).sum())
-
-
-def _carried(template: PsfModel, difference: Difference, x: float, y: float) -> Array:
-    """The template's PSF on the science frame's grid, where the template was carried to it: turned and stretched alike."""
-    transform = difference.transform
-    places = transform(np.array([x]), np.array([y]))
-    stamp = template.at(float(places[0][0]), float(places[1][0]))
-    if transform.identity:
-        return stamp
-    matrix = transform.jacobian_matrix()[::-1, ::-1]  # of rows and columns
-    middle = np.full(2, template.half)
-    turned = ndimage.affine_transform(stamp, matrix, middle - matrix @ middle, order=3)
-    return np.asarray(turned * abs(np.linalg.det(matrix)))
 
 
 def _resized(stamp: Array, half: int) -> Array:

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from photometry.psf import PsfModel
+from photometry.registration import Transform
 from photometry.stars.aperture import aperture_fluxes, measure_growth
 from photometry.stars.fit import fit_stars
 from photometry.stars.magnitudes import MAG_PER_LN
 from photometry.stars.psf import measure_psf
-from photometry.stars.sums import isolated, judge, summed_fluxes
+from photometry.stars.sums import carried_psf, isolated, judge, summed_fluxes
 from photometry.subtraction import subtract
 
 SHAPE = (600, 600)
@@ -107,3 +109,16 @@ def test_too_few_stars_to_judge_by_is_said(pair):
     found = judge(fluxes(), np.arange(len(science.x)) < 3)
     assert not found.agrees
     assert "bright stars, 5 are needed" in found.reason
+
+
+def test_the_template_s_psf_is_turned_and_stretched_as_its_stars_are():
+    """A template a quarter turn off, with 1.25 of its pixels to one of the science frame's."""
+    yy, xx = np.mgrid[-12:13, -12:13]
+    stamp = np.exp(-0.5 * (xx**2 / 3.0**2 + yy**2 / 2.0**2))
+    psf = PsfModel((stamp / stamp.sum())[None], (0,), (0,), SHAPE)
+    half = 1.25 * (SHAPE[0] - 1) / 2  # template pixels from the middle to the border
+    across, down = np.array([[300.0, 0.0], [-half, 0.0]]), np.array([[300.0, half], [0.0, 0.0]])
+    carried = carried_psf(psf, Transform(across, down, SHAPE, identity=False, stars=9, rms_pixels=0.0), 300.0, 300.0)
+    assert carried.sum() == pytest.approx(1, abs=1e-3)
+    widths = [np.sqrt((carried * axis**2).sum() / carried.sum()) for axis in (xx, yy)]
+    assert widths == pytest.approx([2.0 / 1.25, 3.0 / 1.25], rel=0.02)

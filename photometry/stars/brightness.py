@@ -72,8 +72,9 @@ def measure_brightness(image: Image, sources: NDArray[np.void], threads: Executo
 
     SubtractionFailedError: no star that a PSF could be measured on.
     """
-    psf, quality = measure_psf(image, sources, threads)
-    fits = fit_stars(image, psf, sources["x"], sources["y"], threads)
+    room = np.empty(image.shape, np.float32)
+    psf, quality = measure_psf(image, sources, threads, room)
+    fits = fit_stars(image, psf, sources["x"], sources["y"], threads, room)
     stars = np.zeros(len(sources), MEASURED)
     for name in fits.stars.dtype.names or ():
         stars[name] = fits.stars[name]

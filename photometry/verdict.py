@@ -40,7 +40,7 @@ def of_stars(sources: int, bright: Brightness | None) -> Verdict:
     found: Verdict = []
     if sources < FEW:
         found.append(("few_stars", f"{sources} sources on the frame: cloud, a closed dome, or a blank field"))
-    if bright is None:
+    if bright is None or bright.quality.stars < FEW:
         return found
     longer = 1 / (1 - bright.quality.ellipticity)
     if longer > ELONGATED:

@@ -48,7 +48,8 @@ MOST_PASSES = 10
 PIECES = 32  # that the groups, and the frame's rows, are dealt out in
 ROWS_PER_STAMP = 5  # in a piece of the frame, for a stamp that reaches into two is drawn twice
 _FADING = 8  # pixels of nothing round a stamp, after which what its edge does to the coefficients is gone
-_SPARSE, _CELL = 3, 32  # every third pixel's variance, by cells of so many of these
+_SPARSE, _CELL = 3, 32  # every third pixel's variance at the most, by cells of so many of these
+_SAMPLE = 1_000_000  # pixels that are looked at
 
 
 class StarFlag(IntFlag):
@@ -123,13 +124,14 @@ def spline_of(psf: PsfModel, reach: int) -> Spline:
 
 def sky_variance_at(image: Image, x: Array, y: Array) -> Array:
     """(n,) variance of a blank pixel near each place, smooth over the frame: the photons of sources do not count."""
-    sparse = (slice(None, None, _SPARSE), slice(None, None, _SPARSE))
+    step = max(_SPARSE, int(np.sqrt(image.variance.size / _SAMPLE)))
+    sparse = (slice(None, None, step), slice(None, None, step))
     variance = np.ascontiguousarray(image.variance[sparse])
     useless = ((image.mask[sparse] & int(WORTHLESS)) != 0) | ~np.isfinite(variance)
     side = max(8, min(_CELL, min(variance.shape) // 2))
     plane = sep.Background(variance, mask=useless, bw=side, bh=side).back(dtype=np.float32)
-    rows = np.clip(np.rint(y / _SPARSE).astype(np.int64), 0, plane.shape[0] - 1)
-    columns = np.clip(np.rint(x / _SPARSE).astype(np.int64), 0, plane.shape[1] - 1)
+    rows = np.clip(np.rint(y / step).astype(np.int64), 0, plane.shape[0] - 1)
+    columns = np.clip(np.rint(x / step).astype(np.int64), 0, plane.shape[1] - 1)
     low = 0.1 * float(np.median(plane))
     return np.asarray(np.maximum(plane[rows, columns], max(low, float(np.finfo(np.float32).tiny))), float)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ast3ctl import tasks
-from ast3ctl.given import Given, differences, given
+from ast3ctl.given import ASSETS, Given, differences, given
 from ast3ctl.problem import WRONG_CALL, ProblemError
 from ast3ctl.words import printable
 from ast3d.common import program
@@ -58,8 +58,9 @@ def reproduce(layout: Layout, prefix: str, out: Path | None) -> Outcome:
     _require_outside(layout, folder)
     _require_new(folder)
     was = given(layout, known.finished)
-    if was.template and not was.template.is_file():
-        raise ProblemError(f"the template {was.template} is not there any more")
+    for asset in was.assets:
+        if not asset.path.is_file():
+            raise ProblemError(f"the {ASSETS[asset.kind]} {asset.path} is not there any more")
     try:
         notes = _prepare(was, folder)
     except OSError as error:
@@ -133,7 +134,10 @@ def _run(was: Given, folder: Path) -> str:
 def _by_hand(was: Given, folder: Path) -> list[str]:
     argv = [str(Path(sys.executable).parent / _PHOTOMETRY), "process", str(_frame(was, folder))]
     argv += ["--settings", str(folder / "settings.json"), "--out", str(_products(folder))]
-    return argv + (["--template", str(was.template)] if was.template else [])
+    for asset in was.assets:
+        argv += [f"--{asset.kind}", str(asset.path.parent if asset.kind == "masters" else asset.path)]
+    argv += ["--instrument", was.instrument] if was.instrument else []
+    return argv + ([f"--site={','.join(map(str, was.site))}"] if was.site else [])  # which may begin with '-'
 
 
 def _follow(argv: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:

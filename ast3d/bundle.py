@@ -23,11 +23,11 @@ _VARIABLES = ("PATH", "LANG", "TZ")
 _PREFIXES = ("LC_", "PYTHON", "OMP_", "OPENBLAS_", "MKL_", "NUMBA_")
 
 
-def note(order: Order, template: Path | None, versions: dict[str, str]) -> None:
-    """Write down what the attempt is given; `template` is the one that was chosen."""
+def note(order: Order, assets: dict[str, Any], versions: dict[str, str]) -> None:
+    """Write down what the attempt is given; `assets`: what was found to work with (`ast3d.assets`)."""
     facts = asdict(order) | {
         "out": str(order.out),
-        "template": _template(template),
+        "assets": assets,
         "versions": versions,
         "environment": {
             key: os.environ[key] for key in sorted(os.environ) if key in _VARIABLES or key.startswith(_PREFIXES)
@@ -40,27 +40,34 @@ def note(order: Order, template: Path | None, versions: dict[str, str]) -> None:
 
 
 def completed(path: Path, frame: Path, progress: Callable[[], None]) -> bytes | None:
-    """The note in `path` as order.json has it: with the sha256 of the frame, and of the template if it is unchanged since.
+    """The note in `path` as order.json has it: with the sha256 of the frame, and of each asset that is unchanged since.
 
     None where there is no note that can be read.  `progress` is called now and then.
     """
     try:
         facts: dict[str, Any] = json.loads(path.read_bytes())
         facts["frame"] = {"path": facts["frame"], "bytes": facts["size"], "sha256": _sha256(frame, progress)}
-        if template := facts["template"]:
-            same = _template(Path(template["path"])) == template
-            template["sha256"] = _sha256(Path(template["path"]), progress) if same else None
-    except (OSError, ValueError, KeyError, TypeError):  # as a power cut, or another version of ast3d, left it
+        for asset in facts["assets"].values():
+            if asset and "path" in asset:
+                same = (about(Path(asset["path"])) or {}).items() <= asset.items()
+                asset["sha256"] = _sha256(Path(asset["path"]), progress) if same else None
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ):  # as a power cut, or another version of ast3d, left it
         return None
     return json.dumps(facts, indent=1).encode("ascii")
 
 
-def _template(path: Path | None) -> dict[str, Any] | None:
-    """What tells a template from a later one without reading it; None where there is none."""
+def about(path: Path | None) -> dict[str, Any] | None:
+    """What tells a file from a later one without reading it; None where there is none."""
     with contextlib.suppress(OSError):
         if path is not None:
-            about = path.stat()
-            return {"path": str(path), "bytes": about.st_size, "mtime_ns": about.st_mtime_ns}
+            found = path.stat()
+            return {"path": str(path), "bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
     return None
 
 

@@ -11,6 +11,9 @@ from ast3d.common.unfinished import work_folder
 class Order:
     """What one attempt is told.  Paths are absolute; `command` is empty for photometry.
 
+    `instrument` is a name of conf/instruments, or a path; `calibrations` the folder with the telescope's calibrations,
+    `calibration` the name of one; `catalog` the site's; `site` longitude and latitude (degrees) and height (metres).
+
     `node` and `claim` ({epoch, token, own}) are those that it publishes as and under; None where there is only this node.
     """
 
@@ -23,6 +26,7 @@ class Order:
     frame: str
     templates: str
     template: str | None
+    calibrations: str
     products: str
     attempts: str
     kept: str
@@ -31,6 +35,10 @@ class Order:
     fingerprint: str  # of the code and configuration
     node: str | None = None
     claim: dict[str, Any] | None = None
+    calibration: str | None = None
+    instrument: str | None = None
+    catalog: str | None = None
+    site: list[float] | None = None
 
     @property
     def out(self) -> Path:

@@ -29,6 +29,7 @@ from ast3d.task import Blame, Entry, Place
 
 TAIL_BYTES = 2000
 MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM)  # a program says them in words
+CONFIGURED = ("photometry", "template", "instrument", "calibration", "catalog", "site")  # of an order, into the manifest
 FULL_BYTES = 1 << 20  # a disk with less than this is full
 
 
@@ -203,7 +204,8 @@ def publish(order: Order, report: work.Ended, frame: int, seconds: float) -> str
         "pipeline": order.command or "photometry",
         "usage": report.usage,
         "versions": work.VERSIONS,
-        "configuration": {"photometry": order.photometry, "template": order.template},
+        "configuration": {name: getattr(order, name) for name in CONFIGURED},
+        "assets": {},
         **({"node": order.node, "claim": order.claim} if order.claim else {}),
         **report.facts,
     }

@@ -13,6 +13,7 @@ from ast3d.common.about import VERSION
 from ast3d.common.config import Config
 from ast3d.common.files import move_by_link
 from ast3d.common.layout import Layout
+from ast3d.common.schema import Site, Telescope
 from ast3d.order import Order
 from ast3d.policy import Policy
 
@@ -26,7 +27,8 @@ def fingerprint_of(config: Config, telescope: str | None = None) -> str:
     Whose telescope it is, and which others there are, is nothing to the work.
     """
     known = config.telescopes.get(telescope) if telescope is not None else None
-    told = [VERSION, config.photometry.as_dict(), config.pipeline.command, known.template if known else None]
+    particular = [known.template, known.instrument, known.calibration] if known else None
+    told = [VERSION, config.photometry.as_dict(), config.pipeline.command, config.site.as_dict(), particular]
     return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -55,7 +57,8 @@ def policy_of(config: Config) -> Policy:
 def order_for(effect: effects.Start, config: Config, layout: Layout) -> dict[str, Any]:
     """What an attempt is told, as it travels."""
     place, claim = effect.entry.place, effect.claim
-    telescope = config.telescopes.get(place.telescope)
+    telescope = config.telescopes.get(place.telescope, Telescope())
+    calibrations = layout.calibrations / place.telescope
     order = Order(
         task=effect.task,
         attempt=effect.attempt,
@@ -65,17 +68,32 @@ def order_for(effect: effects.Start, config: Config, layout: Layout) -> dict[str
         mtime_ns=effect.entry.mtime_ns,
         frame=str(layout.pool(place.telescope) / place.name),
         templates=str(layout.templates / place.telescope),
-        template=telescope.template if telescope else None,
+        template=telescope.template,
+        calibrations=str(calibrations),
         products=str(layout.products),
         attempts=str(layout.state / "attempts"),
-        kept=str(layout.state / "templates"),
+        kept=str(layout.kept),
         command=list(config.pipeline.command or ()),
         photometry=config.photometry.as_dict(),
         fingerprint=fingerprint_of(config, place.telescope),
+        calibration=telescope.calibration,
+        instrument=_instrument(telescope.instrument, calibrations),
+        catalog=str(layout.calibrations / config.site.catalog) if config.site.catalog else None,
+        site=_site(config.site),
         node=config.ha.node,
         claim={"epoch": claim.epoch, "token": claim.token, "own": claim.own} if claim else None,
     )
     return {name: told for name, told in asdict(order).items() if told is not None or name == "template"}
+
+
+def _instrument(named: str | None, calibrations: Path) -> str | None:
+    """A name is photometry's to look up; a file is the telescope's own."""
+    return str(calibrations / named) if named and named.endswith(".yaml") else named
+
+
+def _site(site: Site) -> list[float] | None:
+    where = [number for number in (site.longitude, site.latitude, site.height) if number is not None]
+    return where or None
 
 
 def make_folders(layout: Layout) -> list[str]:

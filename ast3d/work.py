@@ -12,12 +12,12 @@ import signal
 import sys
 import traceback
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256 as sha256_of
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ast3d import bundle, ledger
+from ast3d import assets, bundle, ledger
 from ast3d.common import program
 from ast3d.common.files import escape
 from ast3d.common.link import encode
@@ -26,9 +26,11 @@ from ast3d.common.versions import versions
 from ast3d.fitshead import first_headers
 from ast3d.order import Order
 
+if TYPE_CHECKING:
+    from photometry.errors import PhotometryError
+
 VERSIONS = versions()  # as they were loaded: one that is installed later does not work here
 CANNOT_RUN = 127  # the status of a child that could not even exec
-TEMPLATE_SUFFIXES = (".fits", ".fits.gz", ".fits.fz")
 CHUNK_BYTES = 1 << 20
 GZIP = b"\x1f\x8b"
 
@@ -37,8 +39,8 @@ GZIP = b"\x1f\x8b"
 class Ended:
     """How the child ended.
 
-    `facts` go into the manifest; `failure` is {reason, blame, retriable} where photometry itself said what was wrong;
-    `status` and `signal` are the child's; `usage` its CPU seconds and peak memory.
+    `night` is empty where it did not end well; `facts` go into the manifest; `failure` is {reason, blame, retriable} where
+    photometry itself said what was wrong; `status` and `signal` are the child's; `usage` its CPU seconds and peak memory.
     """
 
     night: str
@@ -66,16 +68,26 @@ def do(order: Order, out: Path, frame: int) -> Ended:
         os.close(receive)
         _child(order, out, send, runner)
     os.close(send)
-    if order.command:  # photometry writes its own, with the template that it chose
-        bundle.note(order, None, VERSIONS)
+    if order.command:  # photometry writes its own, with what it found to work with
+        bundle.note(order, {}, VERSIONS)
     with os.fdopen(receive, "rb") as pipe:
         said = pipe.read()
     _, status, used = os.wait4(pid, 0)
     usage = {"cpu_seconds": round(used.ru_utime + used.ru_stime, 3), "peak_mb": round(used.ru_maxrss / 1024, 1)}
     code, number = (0, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (os.WEXITSTATUS(status), 0)
     report = json.loads(said) if said and not number else {}
-    night = report.pop("night", "") or night_of_plain(frame)
-    return Ended(night, report.get("facts", {}), report.get("failure", {}), code, number, usage)
+    ended = Ended(report.get("night", ""), report.get("facts", {}), report.get("failure", {}), code, number, usage)
+    return _dated(ended, order, frame) if ended.is_well and not ended.night else ended
+
+
+def _dated(ended: Ended, order: Order, frame: int) -> Ended:
+    """With the night of a frame that photometry did not read."""
+    from photometry.errors import PhotometryError
+
+    try:
+        return replace(ended, night=night_of_plain(frame, order.instrument))
+    except PhotometryError as error:
+        return replace(ended, failure=_failure(error))
 
 
 def _child(order: Order, out: Path, report: int, runner: int) -> None:
@@ -112,6 +124,10 @@ def _failed(reason: str) -> dict[str, Any]:
     return {"failure": {"reason": reason, "blame": "environment", "retriable": True}}
 
 
+def _failure(error: "PhotometryError") -> dict[str, Any]:
+    return {"reason": " ".join(str(error).split()), "blame": error.blame, "retriable": error.retriable}
+
+
 def _photometry(order: Order, out: Path) -> dict[str, Any]:
     """-> the report for the runner: facts and night, or a failure."""
     try:
@@ -122,61 +138,39 @@ def _photometry(order: Order, out: Path) -> dict[str, Any]:
         return _failed(f"photometry cannot be loaded: {error}; repair the installation")
     stages = ledger.stage_file(Path(order.attempts), order.task, order.attempt)
     try:
-        template, notes = choose_template(Path(order.templates), order.template)
-        bundle.note(order, template, VERSIONS)
+        found = assets.found(order)
+        about = found.as_dict()
+        bundle.note(order, about, VERSIONS)
         settings = Settings.from_dict(order.photometry)
         done = process(
-            Path(order.frame), out, template_path=template, kept=Path(order.kept),
+            Path(order.frame), out, template_path=found.template, kept=Path(order.kept), telescope=found.telescope,
             settings=settings, progress=stages.write_text,
         )  # fmt: skip
     except PhotometryError as error:
-        reason = " ".join(str(error).split())
-        return {"failure": {"reason": reason, "blame": error.blame, "retriable": error.retriable}}
+        return {"failure": _failure(error)}
     except MemoryError:
         return _failed("out of memory")
     except OSError as error:  # what the frame is to blame for, photometry says itself
         return _failed(" ".join(f"{error.strerror or error}: {escape(str(error.filename or ''))}".split()).rstrip(": "))
-    facts = done.as_dict()
-    facts["notes"] = [*notes, *facts.get("notes", [])]
+    facts = done.as_dict() | {"assets": about}
+    facts["notes"] = [*found.notes, *facts.get("notes", [])]
     return {"facts": facts, "night": facts.pop("night", "")}
 
 
-def choose_template(folder: Path, named: str | None) -> tuple[Path | None, list[str]]:
-    """The telescope's template: the one that is named, or the only one; -> (path or None, notes for the manifest).
+def night_of_plain(frame: int, instrument: str | None) -> str:
+    """The night of a frame that photometry did not read: from its first headers, else `undated`.
 
-    Raises EnvironmentFailedError where the named one is not there.
+    PhotometryError: the instrument, by whose rule it is, cannot be read.
     """
-    from photometry.errors import EnvironmentFailedError
-
-    if named:
-        path = folder / named
-        if not path.is_file():
-            raise EnvironmentFailedError(f"the template {escape(str(path))} that the configuration names is not there")
-        return path, []
-    found = sorted(path for path in folder.glob("[!.]*") if path.name.endswith(TEMPLATE_SUFFIXES)) if folder.is_dir() else []
-    if len(found) == 1:
-        return found[0], []
-    if found:
-        return None, [f"{len(found)} templates and the configuration names none of them: not subtracted"]
-    return None, []
-
-
-def night_of_plain(frame: int) -> str:
-    """The night of a frame that photometry did not read: from its first headers, else `undated`."""
     from photometry.times import night_of
 
-    nights = [night_of(dates_of(cards)) for cards in first_headers(_unzipped(frame))]
+    rule = None
+    if instrument:
+        from photometry.instrument import load_instrument
+
+        rule = load_instrument(instrument).time
+    nights = [night_of(cards, rule) for cards in first_headers(_unzipped(frame))]
     return next((night for night in nights if night != "undated"), "undated")
-
-
-def dates_of(cards: dict[str, str]) -> dict[str, str | float]:
-    """The cards that tell the time; what is no number where one must be is left out."""
-    from photometry.times import TIME_CARDS
-
-    found: dict[str, str | float] = {name: cards[name] for name in ("DATE-OBS", *TIME_CARDS) if name in cards}
-    with contextlib.suppress(KeyError, ValueError):
-        found["MJD-OBS"] = float(cards["MJD-OBS"])
-    return found
 
 
 def _unzipped(fd: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
+from numpy.typing import NDArray
 
 from photometry import cards, defects
 from photometry.astrometry.quirks import repaired_wcs
@@ -22,10 +22,11 @@ from photometry.calibration.prepare import filter_of
 from photometry.detector import Detector, detector
 from photometry.errors import BadFrameError, EnvironmentFailedError
 from photometry.fits_map import Pixels, open_pixels
-from photometry.frame import Frame, FrameLimits, mark_defects, read_frame, require_signal, wcs_of
+from photometry.frame import Frame, FrameLimits, guess_gain, mark_defects, read_frame, require_signal, wcs_of
+from photometry.headers import header_of
+from photometry.image import Image
 from photometry.instrument import Instrument, load_instrument
 from photometry.measure import overrides
-from photometry.observatory import Site, time_cards
 from photometry.pointing import pointing_of
 from photometry.settings import Settings
 from photometry.telescope import Telescope
@@ -38,8 +39,8 @@ _SAMPLE_ROWS = 256  # of a frame, that show whether there is anything on it
 class Acquired:
     """A frame, when it was exposed, through which filter ('any': nobody says), and by which instrument (None: not known).
 
-    pointing: ra, dec by the header, degrees, None: it does not say; calibrated: whether it was raw; figures: of that, for
-    the manifest.
+    pointing: ra, dec by the header, degrees, None: it does not say; calibrated: whether it was raw; noise_known:
+    whether its variance is that of the calibration; figures: of that, for the manifest.
     """
 
     frame: Frame
@@ -48,6 +49,7 @@ class Acquired:
     camera: Instrument | None
     pointing: tuple[float, float] | None
     calibrated: bool
+    noise_known: bool
     figures: dict[str, Any]
 
 
@@ -63,27 +65,31 @@ def acquire(path: Path, telescope: Telescope, settings: Settings, limits: FrameL
             if cards.unit(pixels.header) != "electron":
                 return _calibrated(path, pixels, camera, telescope, limits, threads)
     frame = read_frame(path, limits, overrides(settings))
-    when = exposure_of(frame.header, camera.time if camera else None)
+    when = exposure_of(frame.header)  # in electrons, or of no known instrument: the usual cards
     quirks = camera.wcs_quirks if camera else ()
     wcs = repaired_wcs(frame.header, quirks) if quirks else frame.wcs
-    header = _clean(frame.header, when, telescope.site)
+    header = header_of(frame.header, when, telescope.site, camera)
     band = filter_of(camera, frame.header)
     pointing = pointing_of(frame.header, camera.pointing if camera else None)
-    return Acquired(replace(frame, header=header, wcs=wcs), when, band, camera, pointing, calibrated=False, figures={})
+    frame = replace(frame, header=header, wcs=wcs)
+    return Acquired(frame, when, band, camera, pointing, calibrated=False, noise_known=False, figures={})
 
 
 def _calibrated(
     path: Path, pixels: Pixels, camera: Instrument, telescope: Telescope, limits: FrameLimits, threads: Executor
 ) -> Acquired:
     notes = list(pixels.notes)
+    _require_exposed(pixels)
     ny, nx = (int(side) for side in pixels.values.shape)
     chip = detector(camera, pixels.header, (ny, nx), notes)
     when, band = exposure_of(pixels.header, camera.time), filter_of(camera, pixels.header)
     try:
         found, has_mask = _electrons(pixels, chip, telescope.masters, when, band, threads)
         image = found.image
-        sample = image.data[:: max(1, len(image.data) // _SAMPLE_ROWS)]
-        require_signal(sample)
+        rows = slice(None, None, max(1, len(image.data) // _SAMPLE_ROWS))
+        sample = image.data[rows][image.mask[rows] == 0]
+        if not chip.gain_known:
+            image = _with_gain(image, sample, notes)
         if not has_mask:
             mark_defects(image.data, image.mask, defects.robust_sigma(sample), notes)
         marks = mark_blemishes(image, threads)
@@ -96,10 +102,11 @@ def _calibrated(
         )
     notes += found.notes
     wcs = repaired_wcs(pixels.header, camera.wcs_quirks) if camera.wcs_quirks else wcs_of(pixels.header, notes)
-    header = _clean(pixels.header, when, telescope.site)
+    header = header_of(pixels.header, when, telescope.site, camera)
     frame = Frame(image, header, wcs, os.fsdecode(path), tuple(notes))
     pointing = pointing_of(pixels.header, camera.pointing)
-    return Acquired(frame, when, band, camera, pointing, calibrated=True, figures=found.figures | marks.figures())
+    figures = found.figures | marks.figures()
+    return Acquired(frame, when, band, camera, pointing, calibrated=True, noise_known=chip.gain_known, figures=figures)
 
 
 def _electrons(
@@ -111,17 +118,17 @@ def _electrons(
         return calibrate(pixels, chip, loaded, when.seconds, band, threads), loaded.mask is not None
 
 
-def _clean(header: fits.Header, when: Exposure, site: Site | None) -> fits.Header:
-    """What products take over, with the times as they are known."""
-    clean = fits.Header()
-    for name, value in (cards.provenance(header) | cards.wcs_cards(header)).items():
-        clean[name] = value
-    known = time_cards(when, site)
-    if "DATE-BEG" in known:
-        clean["DATE-OBS"] = (known["DATE-BEG"][0], "start of the exposure")
-        clean["MJD-OBS"] = (when.start_mjd, "[d] start of the exposure")
-    if when.seconds is not None:
-        clean["EXPTIME"] = (when.seconds, "[s]")
-    for name, card in known.items():
-        clean[name] = card
-    return clean
+def _require_exposed(pixels: Pixels) -> None:
+    """BadFrameError where the counts are one value: masters would make a pattern of it."""
+    ny = pixels.values.shape[0]
+    rows = range(0, ny, max(1, ny // _SAMPLE_ROWS))
+    require_signal(np.concatenate([pixels.values[y : y + 1] for y in rows]).astype(np.float32))
+
+
+def _with_gain(image: Image, sample: NDArray[np.float32], notes: list[str]) -> Image:
+    """An image whose adu were taken for electrons, with the gain that its sky shows."""
+    gain, how = guess_gain(sample, image.read_noise)
+    notes.append(f"no gain is known: {how}")
+    data = image.data * np.float32(gain)
+    variance = np.maximum(data, np.float32(0)) + np.float32(image.read_noise**2)
+    return replace(image, data=data, variance=np.maximum(variance, np.float32(gain)), saturation=image.saturation * gain)

@@ -83,12 +83,12 @@ def frame_kind(header: Cards) -> str:
 
 def provenance(header: "Header") -> dict[str, str | float | int]:
     """The PROVENANCE_CARDS that the header holds, as one card can hold them."""
-    return _plain(header, PROVENANCE_CARDS)
+    return plain(header, PROVENANCE_CARDS)
 
 
 def wcs_cards(header: "Header") -> dict[str, str | float | int]:
     """The cards of the header's primary WCS, distortions by polynomials (PV, SIP) included, in its order."""
-    return _plain(header, wcs_names(header))
+    return plain(header, wcs_names(header))
 
 
 def wcs_names(header: "Header") -> tuple[str, ...]:
@@ -134,7 +134,8 @@ def _unreadable() -> tuple[type[Exception], ...]:
     return VerifyError, ValueError, UnicodeError, KeyError, IndexError
 
 
-def _plain(header: "Header", names: tuple[str, ...]) -> dict[str, str | float | int]:
+def plain(header: "Header", names: tuple[str, ...]) -> dict[str, str | float | int]:
+    """Those of the cards that the header holds, as one card can hold them."""
     found = {name: _value(header, name) for name in names}
     clean = {name: value.strip()[:_LONGEST_TEXT] if isinstance(value, str) else value for name, value in found.items()}
     return {

@@ -69,6 +69,8 @@ PSF = (
     ),
     Column("flux_apcor", "{unit}", "phot.count", "Total flux by an aperture and its growth curve", "%.7g"),
     Column("flux_apcor_err", "{unit}", "stat.error;phot.count", "Its standard deviation", "%.5g"),
+    Column("flux_sum", "{unit}", "phot.count", "Total flux by the template's star and the difference", "%.7g"),
+    Column("flux_sum_err", "{unit}", "stat.error;phot.count", "Its standard deviation, an upper bound", "%.5g"),
 )  # fmt: skip
 MAGNITUDES = (
     Column("mag_psf", "mag", "phot.mag", "Of flux_psf, by the zero point at its place; NaN: no positive flux", "%.5f"),

@@ -37,7 +37,9 @@ class Channel:
 
 @dataclass(frozen=True)
 class Detector:
-    """shape: raw (rows, columns); chip_shape: trimmed; the rest as in `photometry.instrument.Instrument`."""
+    """shape: raw (rows, columns); chip_shape: trimmed; gain_known: of all amplifiers, else one was taken as 1; the rest as
+    in `photometry.instrument.Instrument`.
+    """
 
     instrument: str
     shape: tuple[int, int]
@@ -45,6 +47,7 @@ class Detector:
     amplifiers: tuple[Channel, ...]
     crosstalk: NDArray[np.float64] | None
     row_seconds: float | None
+    gain_known: bool
 
 
 def detector(instrument: Instrument, header: cards.Cards, shape: tuple[int, int], notes: list[str]) -> Detector:
@@ -60,8 +63,9 @@ def detector(instrument: Instrument, header: cards.Cards, shape: tuple[int, int]
         )
     ports = instrument.amplifiers or (_by_sections(header, shape, notes),)
     channels = tuple(_channel(port, header, notes) for port in ports)
+    known = all(_gain(port, header) is not None for port in ports)
     chip = chip_shape([port.chip for port in ports])
-    return Detector(instrument.name, shape, chip, channels, instrument.crosstalk, instrument.row_seconds)
+    return Detector(instrument.name, shape, chip, channels, instrument.crosstalk, instrument.row_seconds, known)
 
 
 def _check_identity(instrument: Instrument, header: cards.Cards) -> None:
@@ -92,7 +96,7 @@ def _by_sections(header: cards.Cards, shape: tuple[int, int], notes: list[str]) 
 
 
 def _channel(port: Amplifier, header: cards.Cards, notes: list[str]) -> Channel:
-    gain = _said(port.gain, header, cards.GAIN_CARDS, (0.01, 1000.0))
+    gain = _gain(port, header)
     noise = _said(port.read_noise, header, cards.READ_NOISE_CARDS, (0.0, 1000.0))
     if gain is None:
         notes.append("no gain in the instrument's file or the header: taken as 1 electron per adu")
@@ -103,6 +107,10 @@ def _channel(port: Amplifier, header: cards.Cards, notes: list[str]) -> Channel:
         port.name, port.data, port.overscan, port.chip, port.corner,
         1.0 if gain is None else gain, noise or 0.0, saturation, port.linearity,
     )  # fmt: skip
+
+
+def _gain(port: Amplifier, header: cards.Cards) -> float | None:
+    return _said(port.gain, header, cards.GAIN_CARDS, (0.01, 1000.0))
 
 
 def _said(own: float | None, header: cards.Cards, names: tuple[str, ...], limits: tuple[float, float]) -> float | None:

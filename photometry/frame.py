@@ -178,12 +178,12 @@ def noise_of(
     if gain is None and cards.unit(header) == "electron":
         gain = 1.0
     if gain is None:
-        gain, how = _guess_gain(values, read_noise)
+        gain, how = guess_gain(values, read_noise)
         notes.append(f"no gain in the header: {how}")
     return gain, read_noise
 
 
-def _guess_gain(values: NDArray[np.float32], read_noise: float) -> tuple[float, str]:
+def guess_gain(values: NDArray[np.float32], read_noise: float) -> tuple[float, str]:
     """Level over variance of the sky: right if there is no pedestal and the sky outshines the read noise."""
     sample = values[:: max(1, values.size // 200_000)]
     level, sigma = float(np.median(sample)), defects.robust_sigma(sample)

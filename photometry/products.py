@@ -35,6 +35,7 @@ def write_catalog(
     frame: Frame,
     stars: NDArray[Any],
     bright: Brightness | None,
+    sums: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
     calibration: Calibration | None,
     settings: Settings,
 ) -> None:
@@ -45,6 +46,8 @@ def write_catalog(
     if bright is not None:
         values |= _fitted(stars, bright)
         meta |= _psf_cards(bright)
+    if sums is not None:
+        values |= {"flux_sum": sums[0], "flux_sum_err": sums[1]}
     if bright is not None and calibration is not None:
         values |= _magnitudes(values, calibration.zero)
         meta |= _zero_point_cards(calibration)

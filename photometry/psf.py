@@ -74,7 +74,8 @@ def polynomial_powers(order: int) -> list[tuple[int, int]]:
 
 def core_covariance(stamp: Stamps) -> NDArray[np.float64]:
     """Covariance of a star's core, pixels^2: second moments under a round Gaussian weight of the core's own half-maximum
-    size (a pixel at least, for the grid's sake), the weight's share taken out as for a Gaussian.
+    size (a pixel at least, for the grid's sake), the weight's share taken out as for a Gaussian.  SubtractionFailedError
+    where there is no light.
     """
     k = stamp.shape[0] // 2
     fine = ndimage.zoom(stamp, 5, order=3)
@@ -84,7 +85,11 @@ def core_covariance(stamp: Stamps) -> NDArray[np.float64]:
     yy, xx = np.mgrid[-k : k + 1, -k : k + 1].astype(float)
     weight = np.exp(-0.5 * (xx**2 + yy**2) / width2) * stamp
     xy = float((weight * xx * yy).sum())
-    moments = np.array([[(weight * xx**2).sum(), xy], [xy, (weight * yy**2).sum()]]) / weight.sum()
+    moments = np.array([[(weight * xx**2).sum(), xy], [xy, (weight * yy**2).sum()]])
+    total = float(weight.sum())
+    if not (total > 0 and np.linalg.det(moments / total) != 0):
+        raise SubtractionFailedError(f"the PSF of the stars has no core: its light there sums to {total:.3g}")
+    moments /= total
     inverse = np.linalg.inv(moments) - np.eye(2) / width2
     values, vectors = np.linalg.eigh(inverse)
     return np.asarray((vectors / np.clip(values, 1 / k**2, 1 / SMALLEST_SIGMA**2)) @ vectors.T)
@@ -155,6 +160,8 @@ def build_psf(view: View, stars: Stars, half: int | None = None, limit: int = 30
     x, y, width = recentred(view, stars, picked, fwhm)
     ny, nx = view.shape
     keep = stellar(width, 2 * x / (nx - 1) - 1, 2 * y / (ny - 1) - 1)
+    if not keep.any():
+        raise SubtractionFailedError(f"none of {len(picked)} sources is as wide as a star: no PSF")
     x, y = x[keep], y[keep]
     stamps, weights = _aligned(view, x, y, half)
     return _robust_model(view, x, y, stamps, weights)

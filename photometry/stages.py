@@ -34,6 +34,7 @@ from photometry.report import Figures, Report
 from photometry.settings import Settings
 from photometry.standards import Calibration, calibrate_magnitudes
 from photometry.stars.brightness import Brightness, measure_brightness, stars_of
+from photometry.stars.sums import compare
 from photometry.subtraction import SubtractionSettings, believed, detect_sources, subtract
 from photometry.subtraction.difference import Difference
 from photometry.telescope import Telescope
@@ -65,6 +66,7 @@ class Work:
     calibration: Calibration | None = None
     difference: Difference | None = None
     transients: NDArray[Any] | None = None
+    sums: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
     @property
     def frame(self) -> Frame:
@@ -100,10 +102,10 @@ def _read(work: Work) -> Figures:
 
 
 def _find(work: Work) -> Figures:
-    work.science = found = measure(work.acquired.frame, work.settings, keep_variance=work.acquired.calibrated)
+    work.science = found = measure(work.acquired.frame, work.settings, keep_variance=work.acquired.noise_known)
     work.set_frame(found.frame)
     hits = found.cosmic_ray_pixels + work.acquired.figures.get("cosmic_ray_pixels", 0)
-    if not (found.sky.model_believed or work.acquired.calibrated):
+    if not (found.sky.model_believed or work.acquired.noise_known):
         work.report.notes.append(
             f"gain and read noise do not explain the sky's noise of {found.sky.pixel_noise:.2f}: the measured noise is used"
         )
@@ -238,8 +240,19 @@ def _write_difference(work: Work) -> Figures | None:
     return {}
 
 
+def _sums(work: Work) -> Figures | None:
+    """The third photometry, by the template and the difference, and whether all three agree."""
+    if work.difference is None or work.bright is None or work.template is None or work.template.psf is None:
+        return None
+    flux, error, found = compare(work.bright, work.template.measured, work.template.psf, work.difference, work.threads)
+    work.sums = flux, error
+    if "disagreement" not in work.report.flags:
+        work.flag(verdict.of_agreement(found))
+    return {f"{name} mag": pair.offset for name, pair in found.pairs.items()}
+
+
 def _catalog(work: Work) -> Figures:
-    products.write_catalog(work.out, work.frame, work.science.stars, work.bright, work.calibration, work.settings)
+    products.write_catalog(work.out, work.frame, work.science.stars, work.bright, work.sums, work.calibration, work.settings)
     return {}
 
 
@@ -276,6 +289,7 @@ STAGES: tuple[tuple[str, Callable[[Work], Figures | None]], ...] = (
     ("transients", _transients),
     ("stamps", _stamps),
     ("difference", _write_difference),
+    ("sums", _sums),
     ("catalog", _catalog),
     ("preview", _preview),
 )

@@ -27,6 +27,7 @@ from photometry.image import Image
 from photometry.locate import locate, placed, wcs_from
 from photometry.manifest import NAME
 from photometry.measure import measure
+from photometry.psf import PsfModel
 from photometry.settings import Settings
 from photometry.smooth_map import SmoothMap, facts_of_map, map_of
 from photometry.standards import calibrate_magnitudes
@@ -44,7 +45,7 @@ _KEPT = 4  # measured templates in the folder; the least recently written go
 class Template:
     """A template's planes without its sky, its stars (`photometry.detection.star_dtype`) and their width.
 
-    measured  a row of `photometry.stars.brightness.MEASURED` for each star; no rows where there is no PSF
+    measured  a row of `photometry.stars.brightness.MEASURED` for each star, by the PSF `psf`; None: there is no PSF
     header    its cards, with its WCS;  sky  the level that was subtracted;  zero  its zero point's map, None: not known
     """
 
@@ -52,6 +53,7 @@ class Template:
     stars: NDArray[Any]
     fwhm_pixels: float
     measured: NDArray[Any]
+    psf: PsfModel | None
     header: fits.Header
     sky: float
     zero: SmoothMap | None
@@ -89,7 +91,7 @@ def _measured(path: Path, settings: Settings, telescope: Telescope, kept: Path |
     """As a science frame is, as far as each step succeeds."""
     with start_threads() as threads:
         acquired = acquire(path, telescope, settings, FrameLimits(settings.max_megapixels, 1.0), threads)
-        found = measure(acquired.frame, settings, keep_variance=acquired.calibrated)
+        found = measure(acquired.frame, settings, keep_variance=acquired.noise_known)
         try:
             bright = measure_brightness(found.image, found.stars, threads)
         except SubtractionFailedError:
@@ -106,7 +108,8 @@ def _measured(path: Path, settings: Settings, telescope: Telescope, kept: Path |
         found_zero = calibrate_magnitudes(acquired, frame.wcs, bright, catalog, found.sky.median_level)[0].zero
         zero = found_zero.map if np.isfinite(found_zero.value) else None
     measured = np.zeros(0, MEASURED) if bright is None else bright.stars
-    return Template(found.image, found.stars, found.fwhm_pixels, measured, frame.header, found.sky.median_level, zero)
+    psf = None if bright is None else bright.psf
+    return Template(found.image, found.stars, found.fwhm_pixels, measured, psf, frame.header, found.sky.median_level, zero)
 
 
 def _place(path: Path, settings: Settings, telescope: Telescope, kept: Path) -> Path | None:
@@ -136,8 +139,10 @@ def _take(place: Path) -> Template | None:
             header = fits.Header.fromstring(about.pop("header"))
             zero = about.pop("zero")
             image = Image(planes["data"], planes["variance"], planes["mask"], **about.pop("image"))
+            u, v = planes["psf_powers"].tolist()
+            psf = PsfModel(planes["psf"], tuple(u), tuple(v), image.shape) if u else None
             return Template(
-                image, planes["stars"], measured=planes["measured"], header=header, **about,
+                image, planes["stars"], measured=planes["measured"], psf=psf, header=header, **about,
                 zero=None if zero is None else map_of(zero),
             )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
@@ -154,12 +159,16 @@ def _keep(place: Path, template: Template) -> None:
         "sky": template.sky,
         "zero": template.zero and facts_of_map(template.zero),
     }
+    psf = template.psf
+    planes = np.zeros((0, 0, 0)) if psf is None else psf.planes
+    powers = np.zeros((2, 0), int) if psf is None else np.array([psf.powers_u, psf.powers_v])
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with _whole(place) as new:
             np.savez(
                 new, about=np.array(json.dumps(about)), data=image.data, variance=image.variance,
                 mask=image.mask, stars=template.stars, measured=template.measured,
+                psf=planes, psf_powers=powers,
             )  # fmt: skip
         for old in sorted(place.parent.glob("*.npz"), key=lambda file: file.stat().st_mtime_ns)[:-_KEPT]:
             old.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ disagreement   the photometries of bright stars differ by more than 2 mmag
 import numpy as np
 
 from photometry.stars.brightness import Brightness
+from photometry.stars.sums import ThreeWay
 from photometry.zero_point import ZeroFlag, ZeroPoint
 
 Verdict = list[tuple[str, str]]
@@ -45,6 +46,8 @@ def of_stars(sources: int, bright: Brightness | None) -> Verdict:
     if bright.quality.residual > UNLIKE:
         left = f"the PSF leaves {bright.quality.residual:.0%} of the {bright.quality.stars} sources it was measured on"
         found.append(("few_stars", f"{left}: particles' hits, no stars; cloud, a closed dome, or a blank field"))
+    if bright.quality.stars < FEW:
+        return found
     longer = 1 / (1 - bright.quality.ellipticity)
     if longer > ELONGATED:
         found.append(("trailed", f"the stars are trailed: {longer:.1f} times longer than wide"))
@@ -66,6 +69,12 @@ def of_width(fwhm: float, template: float) -> Verdict:
     if not fwhm > WIDE * template:
         return []
     return [("out_of_focus", f"stars of FWHM {fwhm:.1f} pixels, {template:.1f} on the template: out of focus, or frost")]
+
+
+def of_agreement(found: ThreeWay) -> Verdict:
+    """Of three photometries."""
+    wrong = {name: pair.reason for name, pair in found.pairs.items() if not pair.agrees and np.isfinite(pair.offset)}
+    return [("disagreement", f"photometries disagree: {name}: {reason}") for name, reason in list(wrong.items())[:1]]
 
 
 def of_zero_point(zero: ZeroPoint) -> Verdict:

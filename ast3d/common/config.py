@@ -142,8 +142,20 @@ def _check_together(config: Config, root: Node) -> None:
     for inner, outer in permutations(folders, 2):
         if PurePosixPath(folders[inner]).is_relative_to(folders[outer]):
             _refuse(root, f"paths.{inner}", folders[inner], f"a folder outside paths.{outer} ({folders[outer]})")
+    _check_known(config, root)
     if config.ha.node is not None:
         _check_cluster(config, root)
+
+
+def _check_known(config: Config, root: Node) -> None:
+    """Of what is known of telescopes and site: what is of no use, or means nothing, without the rest."""
+    for name, telescope in config.telescopes.items():
+        if telescope.calibration is not None and telescope.instrument is None:
+            _refuse(root, f"telescopes.{name}.calibration", telescope.calibration, "null where instrument is null")
+    where = {key: getattr(config.site, key) for key in ("longitude", "latitude", "height")}
+    missing = [key for key, value in where.items() if value is None]
+    if 0 < len(missing) < len(where):
+        _refuse(root, f"site.{missing[0]}", "null", "a number, as longitude, latitude and height are known together")
 
 
 def _check_cluster(config: Config, root: Node) -> None:

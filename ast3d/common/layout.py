@@ -21,6 +21,7 @@ class Layout:
 
     incoming: Path
     templates: Path
+    calibrations: Path
     products: Path
     archive: Path
     quarantine: Path
@@ -41,6 +42,11 @@ class Layout:
     def pool(self, telescope: str) -> Path:
         """The telescope's task pool."""
         return self.incoming / telescope
+
+    @property
+    def kept(self) -> Path:
+        """What photometry keeps for the next frame: measured templates, the sorted star catalog."""
+        return self.state / "kept"
 
     @property
     def control_socket(self) -> Path:
@@ -80,7 +86,7 @@ class Layout:
     @property
     def own(self) -> tuple[Path, ...]:
         """Folders below them that are ast3d's alone and are made anew where they are missing."""
-        return (work_folder(self.products, None), self.relog, self.state / "attempts", self.state / "templates")
+        return (work_folder(self.products, None), self.relog, self.state / "attempts", self.kept)
 
     def make(self) -> None:
         """Create the folders that are missing; OSError names the one that cannot be made.

@@ -133,6 +133,22 @@ class Folder:
 
 
 @dataclass(frozen=True)
+class File:
+    """An absolute or relative path of a file, without `..`."""
+
+    allowed: str = "the path of a file without '..'"
+
+    def take(self, node: Node) -> str:
+        value = node.value if isinstance(node, Scalar) else None
+        if not isinstance(value, str) or not value.isprintable() or value.endswith("/"):
+            raise ValueError(self.allowed)
+        path = PurePosixPath(value)
+        if not path.name or ".." in path.parts:
+            raise ValueError(self.allowed)
+        return str(path)
+
+
+@dataclass(frozen=True)
 class Either:
     """One word (`null` is the word for nothing), or what another rule allows."""
 

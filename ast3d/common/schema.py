@@ -8,11 +8,14 @@ from functools import cache
 from typing import Annotated, get_type_hints
 
 from ast3d.common.cluster_schema import ClusterNode, Ha
-from ast3d.common.rules import NAME, Either, Folder, Group, ListOf, Number, OneOf, Setting, Switch, Text
+from ast3d.common.rules import NAME, Either, File, Folder, Group, ListOf, Number, OneOf, Setting, Switch, Text
 
 _UNIX_GROUP = Text(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", "the name of a Unix group")
 _FILE_NAME = Text(r"[^/\x00-\x1f]*[^/.\x00-\x1f][^/\x00-\x1f]*", "a file name without '/'")
 _PATTERN = Text(r"[^/\x00-\x1f]{1,255}", "a file name pattern such as '*.tmp'")
+_INSTRUMENT = Text(
+    r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.yaml)?", "a name of conf/instruments such as ast3, or a file name such as mine.yaml"
+)
 _ARGUMENT = Text(r"[^\x00]{1,4096}", "a word in quotes")
 _PLANES = ("DIFF", "VAR", "MASK", "SCORE", "PSF")
 
@@ -26,6 +29,21 @@ class Telescope(Group):
         Setting(
             Either(None, _FILE_NAME),
             "the template's file name in templates/TELESCOPE; null: the only one there",
+        ),
+    ] = None
+    instrument: Annotated[
+        str | None,
+        Setting(
+            Either(None, _INSTRUMENT),
+            "its camera: a name of conf/instruments, or an instrument file in calibrations/TELESCOPE; null: its frames are"
+            " calibrated already, and their headers are believed",
+        ),
+    ] = None
+    calibration: Annotated[
+        str | None,
+        Setting(
+            Either(None, _FILE_NAME),
+            "the name of the folder of masters in calibrations/TELESCOPE; null: the only one there",
         ),
     ] = None
     node: Annotated[
@@ -46,6 +64,9 @@ class Paths(Group):
     templates: Annotated[str, Setting(Folder(), "the templates, one folder a telescope", by="site")] = (
         "/var/lib/ast3/templates"
     )
+    calibrations: Annotated[
+        str, Setting(Folder(), "the masters and instrument files, one folder a telescope; the star catalog", by="site")
+    ] = "/var/lib/ast3/calibrations"
     products: Annotated[str, Setting(Folder(), "what was measured: TELESCOPE/NIGHT/FRAME-ID", by="site")] = (
         "/var/lib/ast3/products"
     )
@@ -55,6 +76,30 @@ class Paths(Group):
     )
     state: Annotated[str, Setting(Folder(), "what ast3d remembers", by="site")] = "/var/lib/ast3/state"
     log: Annotated[str, Setting(Folder(), "the routine log", by="site")] = "/var/log/ast3"
+
+
+@dataclass(frozen=True)
+class Site(Group):
+    """Where the telescopes stand, and the stars above them; longitude, latitude and height: all of them, or none."""
+
+    longitude: Annotated[
+        float | None, Setting(Either(None, Number(-360, 360)), "east of Greenwich, WGS84; null: not known", "degrees")
+    ] = None
+    latitude: Annotated[float | None, Setting(Either(None, Number(-90, 90)), "north, WGS84; null: not known", "degrees")] = (
+        None
+    )
+    height: Annotated[
+        float | None, Setting(Either(None, Number(-500, 10000)), "above the ellipsoid; null: not known", "metres")
+    ] = None
+    catalog: Annotated[
+        str | None,
+        Setting(
+            Either(None, File()),
+            "the file with the stars' positions and magnitudes; a relative path is below paths.calibrations; null: there is"
+            " none",
+            by="site",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -236,6 +281,7 @@ class Config(Group):
 
     telescopes: dict[str, Telescope] = field(default_factory=lambda: {"ast3-1": Telescope()})
     paths: Paths = field(default_factory=Paths)
+    site: Site = field(default_factory=Site)
     pool: Pool = field(default_factory=Pool)
     worker: Worker = field(default_factory=Worker)
     pipeline: Pipeline = field(default_factory=Pipeline)

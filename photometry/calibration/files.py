@@ -9,7 +9,6 @@ import numpy as np
 from astropy.io import fits
 
 from photometry.calibration.engine import Calibrated
-from photometry.cards import provenance, wcs_cards
 from photometry.plane_file import PlaneFile
 from photometry.subtraction.files import mask_header
 from photometry.times import Exposure
@@ -22,7 +21,9 @@ _MORE_CARDS = 100  # than the frame's own
 
 
 def write_calibrated(path: Path, found: Calibrated, header: fits.Header, exposure: Exposure, threads: Executor) -> None:
-    """SCI and VAR, electron and electron**2, and MASK.  OSError: no space, an I/O error."""
+    """SCI and VAR, electron and electron**2, and MASK; header: clean (`photometry.headers`).  OSError: no space, an I/O
+    error.
+    """
     image = found.image
     dtypes = {"SCI": FLOAT, "VAR": FLOAT, "MASK": BITS}
     file = PlaneFile(path, image.shape, dtypes, {"SCI": len(header) + _MORE_CARDS})
@@ -31,7 +32,7 @@ def write_calibrated(path: Path, found: Calibrated, header: fits.Header, exposur
         for name, plane in (("SCI", image.data), ("VAR", image.variance), ("MASK", image.mask)):
             file.planes[name][rows] = plane[rows]
     science = fits.Header([("EXTNAME", "SCI", "calibrated frame"), ("BUNIT", "electron")])
-    science.update(provenance(header) | wcs_cards(header))
+    science.update(header)
     science.update(_facts(found, exposure))
     variance = fits.Header([("EXTNAME", "VAR", "variance of SCI"), ("BUNIT", "electron**2")])
     file.finish({"SCI": science, "VAR": variance, "MASK": mask_header()}, threads)

@@ -10,87 +10,101 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Block = NDArray[np.float32]
+Weights = tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]
 TAPS = 6
 REACH = 3  # coefficients that a value takes on either side
 
 
 class Spline(NamedTuple):
-    """planes (terms, k, k): B-spline coefficients of polynomial stamps, the middle of the star on that of the stamp; powers
-    (2, terms): of u, v = 2 (x, y) / (n - 1) - 1 over a frame of ny, nx pixels; half: of the stamps, beyond which all is 0.
+    """planes (terms, k, k) float32: B-spline coefficients of polynomial stamps, the middle of the star on that of the stamp;
+    powers (2, terms): of u, v = 2 (x, y) / (n - 1) - 1 over a frame of ny, nx pixels; half: of the stamps, beyond which all
+    is 0.
     """
 
-    planes: Array
+    planes: Block
     powers: NDArray[np.int64]
     ny: int
     nx: int
     half: int
 
 
+class Brush(NamedTuple):
+    """What a star is drawn with: block (c, c) its coefficients; work (2, k + TAPS - 1, c) scratch; stamp (3, k, c) the star
+    and its derivatives by x and y, of which the first k columns mean something.
+
+    Rows are as wide as the block's, so that each sum is one loop over all pixels.
+    """
+
+    block: Block
+    work: Block
+    stamp: Block
+
+
 @njit(nogil=True, cache=True)
-def blend(psf: Spline, x: float, y: float, out: Array) -> None:
+def brush(half: int, away: int) -> Brush:
+    """For stamps of 2 half + 1 pixels, of stars at most `away` pixels off the middle pixel and its neighbours."""
+    size = 2 * half + 1
+    wide = size + 2 * (REACH + away)
+    return Brush(
+        np.empty((wide, wide), np.float32),
+        np.empty((2, size + TAPS - 1, wide), np.float32),
+        np.zeros((3, size, wide), np.float32),
+    )
+
+
+@njit(nogil=True, cache=True)
+def blend(psf: Spline, x: float, y: float, out: Block) -> None:
     """The coefficients at a place of the frame, as many round the middle as `out` (odd, odd) has room for."""
     u, v = 2 * x / max(psf.nx - 1, 1) - 1, 2 * y / max(psf.ny - 1, 1) - 1
     size = out.shape[0]
     first = psf.planes.shape[1] // 2 - size // 2
     out[:] = 0
     for term in range(psf.planes.shape[0]):
-        factor = u ** psf.powers[0, term] * v ** psf.powers[1, term]
+        factor = np.float32(u ** psf.powers[0, term] * v ** psf.powers[1, term])
         for b in range(size):
+            row, plane = out[b], psf.planes[term, first + b, first : first + size]
             for a in range(size):
-                out[b, a] += factor * psf.planes[term, first + b, first + a]
+                row[a] += factor * plane[a]
 
 
 @njit(nogil=True, cache=True)
-def stamp_at(coefficients: Array, dx: float, dy: float, work: Array, out: Array) -> None:
-    """The star dx, dy pixels off the middle pixel, in out[0]; its derivatives by dx and dy in out[1], out[2] where they are.
-
-    out (1 or 3, k, k); coefficients (c, c), c >= k + 2 REACH + 2 |dx|; work (2, >= k + TAPS, >= k): scratch.
-    """
-    values, slopes = np.empty((2, TAPS)), np.empty((2, TAPS))
-    left, up = _taps(-dx, values[0], slopes[0]), _taps(-dy, values[1], slopes[1])
-    size = out.shape[1]
-    margin = (coefficients.shape[0] - size) // 2 - REACH + 1
-    first_x, first_y = margin + left, margin + up
-    wide = out.shape[0] == 3
-    for b in range(size + TAPS - 1):
-        _along(coefficients[first_y + b, first_x:], values[0], work[0, b], size)
-        if wide:
-            _along(coefficients[first_y + b, first_x:], slopes[0], work[1, b], size)
-    for b in range(size):
-        _across(work[0], values[1], b, out[0, b])
-        if wide:
-            _across(work[1], values[1], b, out[1, b])
-            _across(work[0], slopes[1], b, out[2, b])
+def draw_stamp(dx: float, dy: float, tools: Brush, slopes: bool) -> None:
+    """The star of the brush's block, dx, dy pixels off the middle pixel, into its stamp; its derivatives only on demand."""
+    size, wide = tools.stamp.shape[1:]
+    margin = (wide - size) // 2 - REACH + 1
+    left, up = int(np.floor(-dx)), int(np.floor(-dy))
+    (along, along_slope), (across, across_slope) = _taps(-dx - left), _taps(-dy - up)
+    first = (margin + up) * wide + margin + left
+    rows, pixels = (size + TAPS - 2) * wide + size, (size - 1) * wide + size
+    source = tools.block.ravel()[first : first + rows + TAPS - 1]
+    values, sloping = tools.work[0].ravel(), tools.work[1].ravel()
+    _sum_taps(source, 1, along, values[:rows])
+    _sum_taps(values, wide, across, tools.stamp[0].ravel()[:pixels])
+    if slopes:
+        _sum_taps(source, 1, along_slope, sloping[:rows])
+        _sum_taps(sloping, wide, across, tools.stamp[1].ravel()[:pixels])
+        _sum_taps(values, wide, across_slope, tools.stamp[2].ravel()[:pixels])
 
 
-@njit(nogil=True, cache=True)
-def _along(row: Array, weights: Array, out: Array, size: int) -> None:
+@njit(nogil=True, cache=True, fastmath={"contract"})
+def _sum_taps(source: Block, step: int, weights: Weights, out: Block) -> None:
+    """out[p] = sum_j weights[j] source[p + j step]."""
+    n = out.size
     w0, w1, w2, w3, w4, w5 = weights
-    for a in range(size):
-        out[a] = w0 * row[a] + w1 * row[a + 1] + w2 * row[a + 2] + w3 * row[a + 3] + w4 * row[a + 4] + w5 * row[a + 5]
+    s0, s1, s2 = source[:n], source[step : step + n], source[2 * step : 2 * step + n]
+    s3, s4, s5 = source[3 * step : 3 * step + n], source[4 * step : 4 * step + n], source[5 * step : 5 * step + n]
+    for p in range(n):
+        out[p] = w0 * s0[p] + w1 * s1[p] + w2 * s2[p] + w3 * s3[p] + w4 * s4[p] + w5 * s5[p]
 
 
 @njit(nogil=True, cache=True)
-def _across(rows: Array, weights: Array, b: int, out: Array) -> None:
-    w0, w1, w2, w3, w4, w5 = weights
-    for a in range(out.size):
-        out[a] = (
-            w0 * rows[b, a] + w1 * rows[b + 1, a] + w2 * rows[b + 2, a]
-            + w3 * rows[b + 3, a] + w4 * rows[b + 4, a] + w5 * rows[b + 5, a]
-        )  # fmt: skip
-
-
-@njit(nogil=True, cache=True)
-def _taps(shift: float, values: Array, slopes: Array) -> int:
-    """Weights of the six coefficients round a place, and minus their derivatives; the whole pixels of the shift."""
-    whole = int(np.floor(shift))
-    t = shift - whole
-    for j in range(TAPS):
-        offset = t + 2 - j
-        values[j], slopes[j] = _quintic(offset)
-        slopes[j] = -slopes[j]
-    return whole
+def _taps(t: float) -> tuple[Weights, Weights]:
+    """Weights of the six coefficients round a place t = 0 ... 1 behind the third, and minus their derivatives."""
+    (a0, b0), (a1, b1), (a2, b2) = _quintic(t + 2), _quintic(t + 1), _quintic(t)
+    (a3, b3), (a4, b4), (a5, b5) = _quintic(t - 1), _quintic(t - 2), _quintic(t - 3)
+    f = np.float32
+    return (f(a0), f(a1), f(a2), f(a3), f(a4), f(a5)), (f(-b0), f(-b1), f(-b2), f(-b3), f(-b4), f(-b5))
 
 
 @njit(nogil=True, cache=True)

@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from photometry.loops.spline import REACH, TAPS, Spline, blend, stamp_at
-from photometry.loops.starlight import Scene
+from photometry.loops.spline import Brush, Spline, blend, brush, draw_stamp
+from photometry.loops.starlight import Plane, Scene
 from photometry.loops.starwindow import (
     BLENDED,
     NO_FIT,
@@ -23,7 +23,7 @@ from photometry.loops.starwindow import (
     PLACE_HELD,
     Window,
     add_stamp,
-    inside,
+    corner,
     look,
     reduced_chi2,
     seen_share,
@@ -61,11 +61,15 @@ class Fits(NamedTuple):
 
 
 class _Desk(NamedTuple):
-    """Scratch for the largest group: coefficients and stamps of each star, what is solved."""
+    """Scratch for the largest group: each star's coefficients and stamps; one's weights and weighted remainders, in rows as
+    wide as the stamps' with 0 behind the square; what is solved.
+    """
 
-    blocks: Array
-    stamps: Array
-    work: Array
+    work: Plane
+    blocks: Plane
+    stamps: Plane
+    weight: Plane
+    rest: Plane
     normal: Array
     right: Array
     last: Array
@@ -73,7 +77,7 @@ class _Desk(NamedTuple):
     state: Ints
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def fit_groups(
     scene: Scene, psf: Spline, limits: Limits, found: Array, sky: Array, members: Ints, starts: Ints, fits: Fits
 ) -> None:
@@ -84,12 +88,14 @@ def fit_groups(
     most = 1
     for g in range(len(starts) - 1):
         most = max(most, starts[g + 1] - starts[g])
-    size = 2 * limits.half + 1
-    wide = size + 2 * (REACH + int(np.ceil(limits.away)))
+    tools = brush(limits.half, int(np.ceil(limits.away)))
+    size, wide = tools.stamp.shape[1:]
     desk = _Desk(
-        np.empty((most, wide, wide)),
-        np.empty((most, 3, size, size)),
-        np.empty((2, size + TAPS, size)),
+        tools.work,
+        np.empty((most, wide, wide), np.float32),
+        np.zeros((most, 3, size, wide), np.float32),
+        np.zeros((size, wide), np.float32),
+        np.zeros((size, wide), np.float32),
         np.empty((3 * most, 3 * most)),
         np.empty(3 * most),
         np.zeros((most, 2)),
@@ -100,7 +106,7 @@ def fit_groups(
         _fit_group(scene, psf, limits, found, sky, members[starts[g] : starts[g + 1]], fits, desk)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _fit_group(
     scene: Scene, psf: Spline, limits: Limits, found: Array, sky: Array, ids: Ints, fits: Fits, desk: _Desk
 ) -> None:
@@ -125,61 +131,79 @@ def _fit_group(
         done = _move(desk, limits, found, ids, fits)
         if done:
             break
+        for k in range(len(ids)):
+            _draw(desk, k, fits.stars[ids[k]], found[ids[k]])
     _report(window, desk, found, ids, fits, factored, scene)
     for k in range(len(ids)):
         fits.flags[ids[k]] |= 0 if done else NOT_CONVERGED
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _draw(desk: _Desk, k: int, star: Array, found: Array) -> None:
     """The star's stamp and its derivatives, on its square."""
-    stamp_at(desk.blocks[k], star[1] - round(found[0]), star[2] - round(found[1]), desk.work, desk.stamps[k])
+    own = Brush(desk.blocks[k], desk.work, desk.stamps[k])
+    draw_stamp(star[1] - round(found[0]), star[2] - round(found[1]), own, True)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 def _weigh(window: Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, blank: float, gain: float) -> None:
     """The group's light as it is believed now, and the weights 1 / V that follow."""
     window.own[:] = 0
     for k in range(len(ids)):
         add_stamp(window.own, window, desk.stamps[k, 0], found[ids[k]], fits.stars[ids[k], 0])
-    h, w = window.own.shape
-    for b in range(h):
-        for a in range(w):
-            light = max(window.others[b, a] + window.own[b, a], 0.0)
-            window.weight[b, a] = 1 / (blank + light / gain) if window.used[b, a] else 0.0
+    others, own, used, weight = window.others.ravel(), window.own.ravel(), window.used.ravel(), window.weight.ravel()
+    sky, photons = np.float32(blank), np.float32(1 / gain)
+    for p in range(own.size):
+        light = others[p] + own[p]
+        weight[p] = used[p] / (sky + (light if light > 0 else np.float32(0)) * photons)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _gather(window: Window, desk: _Desk, found: Array, ids: Ints) -> None:
     """Normal equations of (dF, F dx, F dy) of each star: regular even for a star without light."""
     for k in range(len(ids)):
-        _of_one(window, desk.stamps[k], found[ids[k]], desk.normal[3 * k :, 3 * k :], desk.right[3 * k :])
+        _cut(window, desk, found[ids[k]])
+        _of_one(desk.stamps[k], desk.weight, desk.rest, desk.normal[3 * k :, 3 * k :], desk.right[3 * k :])
         for l in range(k):
             block = desk.normal[3 * k : 3 * k + 3, 3 * l : 3 * l + 3]
             _of_two(window, desk.stamps[k], found[ids[k]], desk.stamps[l], found[ids[l]], block)
             desk.normal[3 * l : 3 * l + 3, 3 * k : 3 * k + 3] = block.T
 
 
-@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def _of_one(window: Window, stamp: Array, found: Array, normal: Array, right: Array) -> None:
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def _cut(window: Window, desk: _Desk, found: Array) -> None:
+    """A star's square of the window's weights, and of what is left there times these."""
+    size = desk.weight.shape[0]
+    top, left = corner(window, size // 2, found)
+    for b in range(size):
+        weight, rest = desk.weight[b, :size], desk.rest[b, :size]
+        given, target = window.weight[top + b, left : left + size], window.target[top + b, left : left + size]
+        own = window.own[top + b, left : left + size]
+        for a in range(size):
+            weight[a] = given[a]
+            rest[a] = given[a] * (target[a] - own[a])
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+def _of_one(stamp: Plane, weights: Plane, rest: Plane, normal: Array, right: Array) -> None:
     """A star's own block of the equations, and its right side."""
-    top, left, b0, b1, a0, a1 = inside(window, stamp.shape[1] // 2, found)
-    n00 = n10 = n11 = n20 = n21 = n22 = r0 = r1 = r2 = 0.0
-    for b in range(b0, b1):
-        for a in range(a0, a1):
-            weight = window.weight[top + b, left + a]
-            rest = weight * (window.target[top + b, left + a] - window.own[top + b, left + a])
-            p0, p1, p2 = stamp[0, b, a], stamp[1, b, a], stamp[2, b, a]
-            w0, w1, w2 = weight * p0, weight * p1, weight * p2
-            n00 += w0 * p0
-            n10 += w1 * p0
-            n11 += w1 * p1
-            n20 += w2 * p0
-            n21 += w2 * p1
-            n22 += w2 * p2
-            r0 += rest * p0
-            r1 += rest * p1
-            r2 += rest * p2
+    size, wide = weights.shape
+    count = (size - 1) * wide + size
+    w, r = weights.ravel()[:count], rest.ravel()[:count]
+    s0, s1, s2 = stamp[0].ravel()[:count], stamp[1].ravel()[:count], stamp[2].ravel()[:count]
+    n00 = n10 = n11 = n20 = n21 = n22 = r0 = r1 = r2 = np.float32(0)
+    for p in range(count):
+        p0, p1, p2 = s0[p], s1[p], s2[p]
+        w0, w1, w2 = w[p] * p0, w[p] * p1, w[p] * p2
+        n00 += w0 * p0
+        n10 += w1 * p0
+        n11 += w1 * p1
+        n20 += w2 * p0
+        n21 += w2 * p1
+        n22 += w2 * p2
+        r0 += r[p] * p0
+        r1 += r[p] * p1
+        r2 += r[p] * p2
     normal[0, 0], normal[1, 1], normal[2, 2] = n00, n11, n22
     normal[0, 1] = normal[1, 0] = n10
     normal[0, 2] = normal[2, 0] = n20
@@ -187,38 +211,32 @@ def _of_one(window: Window, stamp: Array, found: Array, normal: Array, right: Ar
     right[0], right[1], right[2] = r0, r1, r2
 
 
-@njit(nogil=True, cache=True)
-def _of_two(window: Window, stamp: Array, found: Array, other: Array, beside: Array, block: Array) -> None:
+@njit(nogil=True, cache=True, error_model="numpy")
+def _of_two(window: Window, stamp: Plane, found: Array, other: Plane, beside: Array, block: Array) -> None:
     """The (3, 3) block of two stars: the pixels that their squares share."""
-    half = stamp.shape[1] // 2
-    top, left, b0, b1, a0, a1 = inside(window, half, found)
-    up, west, d0, d1, c0, c1 = inside(window, half, beside)
-    y0, y1 = max(top + b0, up + d0), min(top + b1, up + d1)
-    x0, x1 = max(left + a0, west + c0), min(left + a1, west + c1)
+    size = stamp.shape[1]
+    (top, left), (up, west) = corner(window, size // 2, found), corner(window, size // 2, beside)
+    y0, y1, x0, x1 = max(top, up), min(top, up) + size, max(left, west), min(left, west) + size
     block[:] = 0
     if x0 >= x1:
         return
     for y in range(y0, y1):
-        mine = stamp[:, y - top, x0 - left : x1 - left]
-        _products(mine, other[:, y - up, x0 - west : x1 - west], window.weight[y, x0:x1], block)
+        weight = window.weight[y, x0:x1]
+        for j in range(3):
+            mine = stamp[j, y - top, x0 - left : x1 - left]
+            for i in range(3):
+                block[j, i] += _product(weight, mine, other[i, y - up, x0 - west : x1 - west])
 
 
-@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def _products(mine: Array, other: Array, weight: Array, block: Array) -> None:
-    """Add the weighted sums of a row's products, (3, pixels) by (3, pixels), to a (3, 3) block."""
-    for j in range(3):
-        s0 = s1 = s2 = 0.0
-        for i in range(weight.size):
-            w = weight[i] * mine[j, i]
-            s0 += w * other[0, i]
-            s1 += w * other[1, i]
-            s2 += w * other[2, i]
-        block[j, 0] += s0
-        block[j, 1] += s1
-        block[j, 2] += s2
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc"})
+def _product(weight: Plane, mine: Plane, other: Plane) -> np.float32:
+    total = np.float32(0)
+    for i in range(weight.size):
+        total += weight[i] * mine[i] * other[i]
+    return total
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _hold(desk: _Desk, count: int) -> None:
     """What is not fitted takes no step: a place that is held, a star that is not seen."""
     n = 3 * count
@@ -231,7 +249,7 @@ def _hold(desk: _Desk, count: int) -> None:
             desk.right[j] = 0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _factor(normal: Array, right: Array) -> Array:
     """The lower Cholesky factor of the equations; right: replaced by their solution."""
     n = len(right)
@@ -246,7 +264,7 @@ def _factor(normal: Array, right: Array) -> Array:
     return lower
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _substitute(lower: Array, right: Array) -> None:
     n = len(right)
     for i in range(n):
@@ -259,9 +277,9 @@ def _substitute(lower: Array, right: Array) -> None:
         right[i] /= lower[i, i]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _move(desk: _Desk, limits: Limits, found: Array, ids: Ints, fits: Fits) -> bool:
-    """Take the step and draw the stars anew; whether it was the last."""
+    """Take the step; whether it was the last."""
     close = True
     for k in range(len(ids)):
         if desk.state[k] == UNSEEN:
@@ -278,11 +296,10 @@ def _move(desk: _Desk, limits: Limits, found: Array, ids: Ints, fits: Fits) -> b
             if desk.state[k] == HELD:
                 close = False
                 star[1:] = place
-        _draw(desk, k, star, place)
     return close
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _step(desk: _Desk, limits: Limits, k: int, star: Array, place: Array) -> bool:
     """Move a star along both axes, by the secant of its last two steps; whether these were small.  One that goes too far
     becomes HELD.
@@ -304,7 +321,7 @@ def _step(desk: _Desk, limits: Limits, k: int, star: Array, place: Array) -> boo
     return close
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _report(window: Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, lower: Array, scene: Scene) -> None:
     """Errors from the inverse of the last equations; chi^2 and flags of each star's own square."""
     unit = np.empty(3 * len(ids))

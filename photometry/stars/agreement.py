@@ -10,7 +10,9 @@ from photometry.stars.magnitudes import MAG_PER_LN
 Array = NDArray[np.float64]
 
 LIMIT = 0.002  # magnitudes
-FEWEST = 5  # stars in a bin that says something
+FEWEST = 5  # bright stars that judge a frame
+FEWEST_IN_BIN = 10  # that judge their magnitude: the scatter of fewer is not known
+CERTAIN = 3.0  # sigmas beyond the limit: less is chance, with so many bins and pairs
 BRIGHT_ERROR = 0.02  # magnitudes: stars with a larger error do not judge the frame
 BIN = np.dtype(
     [("magnitude", "f8"), ("stars", "i4"), ("median", "f8"), ("median_err", "f8"), ("scatter", "f8"), ("expected", "f8")]
@@ -53,10 +55,10 @@ def agreement(flux: Array, flux_err: Array, other: Array, other_err: Array, limi
 
 def _verdict(bins: NDArray[np.void], offset: float, error: float, limit: float) -> tuple[bool, str]:
     """Whether all is within the limit, as far as its errors can tell, and the worst that is not."""
-    if abs(offset) > limit + 2 * error:
+    if abs(offset) > limit + CERTAIN * error:
         return False, f"offset of {1e3 * offset:+.1f} +- {1e3 * error:.1f} mmag, limit {1e3 * limit:g}"
-    telling = bins[(bins["stars"] >= FEWEST) & (bins["median_err"] < limit)]
-    beyond = telling[np.abs(telling["median"]) > limit + 2 * telling["median_err"]]
+    telling = bins[(bins["stars"] >= FEWEST_IN_BIN) & (bins["median_err"] < limit) & (bins["expected"] < BRIGHT_ERROR)]
+    beyond = telling[np.abs(telling["median"]) > limit + CERTAIN * telling["median_err"]]
     if len(beyond):
         worst = beyond[np.argmax(np.abs(beyond["median"]))]
         said = f"{1e3 * worst['median']:+.1f} +- {1e3 * worst['median_err']:.1f} mmag"
@@ -70,7 +72,7 @@ def _verdict(bins: NDArray[np.void], offset: float, error: float, limit: float) 
 def _bin(magnitude: int, delta: Array, error: Array) -> tuple[float, int, float, float, float, float]:
     scatter = _width(delta)
     expected = float(np.median(error))
-    median_err = 1.2533 * (scatter if len(delta) >= FEWEST else expected) / np.sqrt(len(delta))
+    median_err = 1.2533 * (scatter if len(delta) >= FEWEST_IN_BIN else expected) / np.sqrt(len(delta))
     return magnitude + 0.5, len(delta), float(np.median(delta)), float(median_err), scatter, expected
 
 

@@ -25,6 +25,8 @@ SMALLEST_RADIUS, LARGEST_RADIUS = 2.0, 60.0  # pixels: below, the place of the p
 MOST_STARS = 200
 FEWEST_STARS = 3
 FLAT = 5e-4  # of the flux: a step that is smaller, or smaller than its error, is none
+RISING = 0.2  # of the flux, in the last RISING_STEPS: a curve that rises so much is not of its stars alone
+RISING_STEPS = 3
 BRIGHT_SNR = 50.0
 SKY_ERROR = 0.02  # of a pixel's noise: how well the level under a star is known
 _AT_A_TIME = 8192
@@ -65,8 +67,10 @@ class GrowthCurve:
 
 
 def measure_growth(image: Image, psf: PsfModel, fits: StarFits) -> GrowthCurve | None:
-    """The growth curve of a frame without its sky, from its fitted stars; None with fewer than FEWEST_STARS bright whole
-    ones.
+    """The growth curve of a frame without its sky, from its fitted stars.
+
+    None with fewer than FEWEST_STARS bright whole ones, and where it ends far from flat: so much light is of stars that
+    nobody found that there is no total.
     """
     stars = _bright(fits)
     if len(stars) < FEWEST_STARS:
@@ -86,6 +90,8 @@ def measure_growth(image: Image, psf: PsfModel, fits: StarFits) -> GrowthCurve |
         level = ring / sums[good, i]  # light that does not grow with the star's: faint stars that nobody found
         steps.append(fit_map(x[good], y[good], growth[good], error[good], image.shape, _order(i, radii, psf), level)[0])
     flat = _flat_from(steps)
+    if not sum(step.middle[0] for step in steps[:flat][-RISING_STEPS:]) < RISING:
+        return None
     curve = GrowthCurve(radii[: flat + 1], tuple(steps[:flat]), 0, steps[0], len(stars))
     best = _best(curve, float(np.median(fits.stars["flux"][fits.stars["flux"] > 0])), float(np.median(sky)), image.gain)
     curve = GrowthCurve(curve.radii, curve.steps, best, steps[0], len(stars))

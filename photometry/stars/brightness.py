@@ -18,15 +18,15 @@ PLACED = np.dtype([("x", "f8"), ("y", "f8"), ("flux", "f8")])
 APERTURE_CUT = 256  # bit of `flags`: pixels were missing in the circle
 
 MEASURED = np.dtype(
-    [(name, "f8") for name in ("x", "y", "x_err", "y_err", "psf", "psf_err", "circle", "circle_err")]
+    [(name, "f8") for name in ("x", "y", "x_err", "y_err", "flux", "flux_err", "psf", "psf_err", "circle", "circle_err")]
     + [("chi2", "f4"), ("flags", "i4"), ("group", "i4")]
 )
 
 
 @dataclass(frozen=True)
 class Brightness:
-    """stars (n,) of MEASURED, one row for each source given: place by the PSF; `psf` and `circle` are total fluxes in the
-    image's unit, NaN where they could not be measured; flags: `photometry.stars.fit.StarFlag` and APERTURE_CUT.
+    """stars (n,) of MEASURED, one row for each source given: place by the PSF, `flux` as the PSF's unit sum has it, `psf`
+    and `circle` total fluxes, NaN where they could not be measured; flags: `photometry.stars.fit.StarFlag`, APERTURE_CUT.
 
     growth: None with too few bright stars: then `psf` is the PSF model's own sum and `circle` is NaN.
     agreement: of circle and PSF on stars that stand alone.
@@ -37,6 +37,12 @@ class Brightness:
     quality: PsfQuality
     growth: GrowthCurve | None
     agreement: Agreement | None
+
+    @property
+    def tie(self) -> NDArray[np.float64]:
+        """(n,): the total over `flux`."""
+        x, y = self.stars["x"], self.stars["y"]
+        return np.ones(len(x)) if self.growth is None else self.growth.psf_correction(x, y)
 
     @property
     def clean(self) -> NDArray[np.bool_]:
@@ -69,13 +75,12 @@ def measure_brightness(image: Image, sources: NDArray[np.void], threads: Executo
     psf, quality = measure_psf(image, sources, threads)
     fits = fit_stars(image, psf, sources["x"], sources["y"], threads)
     stars = np.zeros(len(sources), MEASURED)
-    for name in ("x", "y", "x_err", "y_err", "chi2", "flags", "group"):
+    for name in fits.stars.dtype.names or ():
         stars[name] = fits.stars[name]
     growth = measure_growth(image, psf, fits)
-    tie = np.ones(len(stars)) if growth is None else growth.psf_correction(stars["x"], stars["y"])
-    stars["psf"], stars["psf_err"] = fits.stars["flux"] * tie, fits.stars["flux_err"] * tie
     stars["circle"] = stars["circle_err"] = np.nan
     found = Brightness(stars, psf, quality, growth, None)
+    stars["psf"], stars["psf_err"] = stars["flux"] * found.tie, stars["flux_err"] * found.tie
     if growth is None:
         return found
     stars["circle"], stars["circle_err"], cut = aperture_fluxes(image, psf, fits, growth)

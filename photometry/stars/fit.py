@@ -9,7 +9,8 @@ square from a hundred, which would cost a faint star a tenth of its signal-to-no
 pass for sky.
 
 Stars are fitted in groups (Stetson 1987, PASP 99, 191), with all other light subtracted; groups whose neighbours changed are
-fitted again until nothing changes by more than SETTLED of its error.
+fitted again until nothing changes by more than SETTLED of its error.  Of stars closer than MERGED_FWHM nobody can tell which
+light is whose: the first listed is fitted with the light of all.
 """
 
 from concurrent.futures import Executor
@@ -37,6 +38,7 @@ Array = NDArray[np.float64]
 
 HALF_FWHM = 1.5  # half of a star's square: beyond it are 0.5 % of what a sky-limited fit knows
 LEAST_HALF = 3  # pixels
+MERGED_FWHM = 0.37  # stars closer than that are one (as in ALLSTAR)
 LINK_FWHM = 1.2  # stars closer than that are fitted together
 AWAY_FWHM = 0.5  # that a star may move from where it was found, a pixel at least
 MOST_AWAY = 5.0  # pixels
@@ -46,7 +48,8 @@ MOST_PASSES = 10
 PIECES = 32  # that the groups, and the frame's rows, are dealt out in
 ROWS_PER_STAMP = 5  # in a piece of the frame, for a stamp that reaches into two is drawn twice
 _FADING = 8  # pixels of nothing round a stamp, after which what its edge does to the coefficients is gone
-_SPARSE, _CELL = 3, 32  # every third pixel's variance, by cells of so many of these
+_SPARSE, _CELL = 3, 32  # every third pixel's variance at the most, by cells of so many of these
+_SAMPLE = 1_000_000  # pixels that are looked at
 
 
 class StarFlag(IntFlag):
@@ -58,7 +61,7 @@ class StarFlag(IntFlag):
     SATURATED = starwindow.SATURATED  # among them saturated ones at its core
     BLENDED = starwindow.BLENDED  # fitted together with others
     PLACE_HELD = starwindow.PLACE_HELD  # it ran away or has no light: flux at the given place, without errors of x and y
-    NO_FIT = starwindow.NO_FIT  # too little of it is seen: flux is NaN
+    NO_FIT = starwindow.NO_FIT  # too little of it is seen, or it lies on another star: flux is NaN
     UNSETTLED = 128  # its neighbours were still changing in the last pass
 
 
@@ -88,6 +91,7 @@ def fit_stars(image: Image, psf: PsfModel, x: Array, y: Array, threads: Executor
     ny, nx = image.shape
     found = np.column_stack([x, y]).astype(float)
     there = np.flatnonzero(((found > -0.5) & (found < np.array([nx, ny]) - 0.5)).all(axis=1))
+    there = there[_apart(found[there], MERGED_FWHM * psf.fwhm)]
     out = np.zeros(len(found), STAR)
     for name in ("x_err", "y_err", "flux", "flux_err", "chi2"):
         out[name] = np.nan
@@ -97,7 +101,8 @@ def fit_stars(image: Image, psf: PsfModel, x: Array, y: Array, threads: Executor
     fits = job.fits
     out["flux"][there], out["x"][there], out["y"][there] = fits.stars.T
     out["flux_err"][there], out["x_err"][there], out["y_err"][there] = fits.errors.T
-    out["chi2"][there], out["flags"][there], out["group"][there] = fits.chi2, fits.flags, job.group_sizes
+    out["chi2"][there] = np.minimum(fits.chi2, np.finfo(np.float32).max)
+    out["flags"][there], out["group"][there] = fits.flags, job.group_sizes
     return StarFits(out, job.scene.model)
 
 
@@ -114,18 +119,19 @@ def spline_of(psf: PsfModel, reach: int) -> Spline:
     planes = np.pad(psf.planes, ((0, 0), (pad, pad), (pad, pad)))
     filtered = [ndimage.spline_filter(plane, order=5, mode="mirror") for plane in planes]
     powers = np.array([psf.powers_u, psf.powers_v], np.int64)
-    return Spline(np.ascontiguousarray(filtered, float), powers, *psf.shape, psf.half)
+    return Spline(np.ascontiguousarray(filtered, np.float32), powers, *psf.shape, psf.half)
 
 
 def sky_variance_at(image: Image, x: Array, y: Array) -> Array:
     """(n,) variance of a blank pixel near each place, smooth over the frame: the photons of sources do not count."""
-    sparse = (slice(None, None, _SPARSE), slice(None, None, _SPARSE))
+    step = max(_SPARSE, int(np.sqrt(image.variance.size / _SAMPLE)))
+    sparse = (slice(None, None, step), slice(None, None, step))
     variance = np.ascontiguousarray(image.variance[sparse])
     useless = ((image.mask[sparse] & int(WORTHLESS)) != 0) | ~np.isfinite(variance)
     side = max(8, min(_CELL, min(variance.shape) // 2))
     plane = sep.Background(variance, mask=useless, bw=side, bh=side).back(dtype=np.float32)
-    rows = np.clip(np.rint(y / _SPARSE).astype(np.int64), 0, plane.shape[0] - 1)
-    columns = np.clip(np.rint(x / _SPARSE).astype(np.int64), 0, plane.shape[1] - 1)
+    rows = np.clip(np.rint(y / step).astype(np.int64), 0, plane.shape[0] - 1)
+    columns = np.clip(np.rint(x / step).astype(np.int64), 0, plane.shape[1] - 1)
     low = 0.1 * float(np.median(plane))
     return np.asarray(np.maximum(plane[rows, columns], max(low, float(np.finfo(np.float32).tiny))), float)
 
@@ -156,6 +162,7 @@ class _Job:
         self._sky = sky_variance_at(image, found[:, 0], found[:, 1])
         self._members, self._starts = friends(found[:, 0], found[:, 1], LINK_FWHM * psf.fwhm)
         self._pairs, self._coupling = _neighbours(psf, found, half)
+        self._share = self._convergent_share()
         self.scene = scene_of(image, np.zeros(image.shape, np.float32))
         stars = np.column_stack([np.zeros(n), found])
         self.fits = Fits(stars, np.full((n, 3), np.nan), np.full(n, np.nan), np.zeros(n, np.int32))
@@ -170,21 +177,31 @@ class _Job:
 
     def run(self) -> None:
         """Fit all, then again those whose neighbours changed."""
-        guess = np.zeros(len(self._found))
-        for half in (self._limits.half, 1):  # the core alone where it is seen
-            guess_fluxes(self.scene, self._psf, half, self._found, guess)
+        guess = np.empty(len(self._found))
+        guess_fluxes(self.scene, self._psf, self._limits.half, self._found, guess)
         self.fits.stars[:, 0] = guess
         add_light(self.scene.model, self._psf, self.fits.stars, self._threads)
         groups = np.arange(len(self._starts) - 1)
         for _ in range(MOST_PASSES):
             before = self.fits.stars.copy()
+            before[:, 0] = np.nan_to_num(before[:, 0])
             changed = self._fit(groups)
-            less = before[changed] * np.array([-1.0, 1.0, 1.0])
-            add_light(self.scene.model, self._psf, np.concatenate([less, self.fits.stars[changed]]), self._threads)
-            groups = self._unsettled(before)
+            step = self.fits.stars - before
+            self.fits.stars[:] = before + self._share[:, None] * step
+            self._renew_model(before, changed)
+            groups = self._unsettled(step)
             if not len(groups):
                 break
         self.fits.flags[self._stars_of(groups)] |= int(StarFlag.UNSETTLED)
+
+    def _renew_model(self, before: Array, changed: NDArray[np.int64]) -> None:
+        """As the stars now are: drawn anew, or what changed taken off and put on, whichever is less."""
+        stars = self.fits.stars
+        if 2 * len(changed) > len(stars):
+            self.scene.model[:] = 0
+        else:
+            stars = np.concatenate([before[changed] * np.array([-1.0, 1.0, 1.0]), stars[changed]])
+        add_light(self.scene.model, self._psf, stars, self._threads)
 
     def _stars_of(self, groups: NDArray[np.int64]) -> NDArray[np.int64]:
         """The stars of some groups, group by group."""
@@ -208,18 +225,49 @@ class _Job:
         list(self._threads.map(lambda pair: piece(*pair), pairwise(cuts)))
         return members
 
-    def _unsettled(self, before: Array) -> NDArray[np.int64]:
-        """Groups with a star into which a neighbour's change leaks by more than SETTLED of its error."""
-        flux, old = np.nan_to_num(self.fits.stars[:, 0]), np.nan_to_num(before[:, 0])
-        moved = np.hypot(*(self.fits.stars[:, 1:] - before[:, 1:]).T)
-        change = np.abs(flux - old) + np.abs(flux) * moved / self._limits.half
-        leak = np.zeros(len(flux))
+    def _convergent_share(self) -> Array:
+        """Of each star's step from pass to pass, that which makes the passes converge: all of it, but where more than a
+        star's own flux leaks into it from other groups, 1 / (1 + how many these are), block Jacobi's bound (Saad 2003, 4.2).
+        """
+        group, count = self._group_of(), len(self._starts) - 1
+        pairs = group[self._pairs]
+        apart = pairs[:, 0] != pairs[:, 1]
+        leak = sum(np.bincount(self._pairs[apart, k], self._coupling[apart], len(group)) for k in (0, 1))
+        both = np.concatenate([pairs[apart], pairs[apart][:, ::-1]])
+        beside = np.bincount(np.unique(both @ np.array([count, 1])) // count, minlength=count)
+        share = np.ones(count)
+        crowded = group[leak > 1]
+        share[crowded] = 1 / (1 + beside[crowded])
+        return share[group]
+
+    def _unsettled(self, step: Array) -> NDArray[np.int64]:
+        """Groups with a star into which a neighbour's step leaks by more than SETTLED of its error, or that lacks as much
+        of its own.
+        """
+        flux = np.nan_to_num(self.fits.stars[:, 0])
+        moved = np.hypot(step[:, 1], step[:, 2])
+        change = np.abs(np.nan_to_num(step[:, 0])) + np.abs(flux) * moved / self._limits.half
+        leak = (1 - self._share) * change
         for one, other in ((0, 1), (1, 0)):
             np.add.at(leak, self._pairs[:, one], self._coupling * change[self._pairs[:, other]])
         loud = leak > SETTLED * self.fits.errors[:, 0]
-        group = np.empty(len(flux), np.int64)
+        return np.unique(self._group_of()[loud])
+
+    def _group_of(self) -> NDArray[np.int64]:
+        """Each star's group."""
+        group = np.empty(len(self._found), np.int64)
         group[self._members] = np.repeat(np.arange(len(self._starts) - 1), np.diff(self._starts))
-        return np.unique(group[loud])
+        return group
+
+
+def _apart(found: Array, least: float) -> NDArray[np.bool_]:
+    """Which places to keep: the first of any that are closer than so many pixels."""
+    keep = np.ones(len(found), bool)
+    pairs = cKDTree(found).query_pairs(least, output_type="ndarray")
+    pairs = pairs[np.lexsort(pairs.T[::-1])]
+    for first, other in pairs.tolist():
+        keep[other] &= not keep[first]
+    return keep
 
 
 def _neighbours(psf: PsfModel, found: Array, half: int) -> tuple[NDArray[np.int64], Array]:

@@ -5,6 +5,7 @@
 c for noise that a convolution has correlated; the second term for the photons of what changed, which V does not hold.
 """
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from itertools import pairwise
 
@@ -22,7 +23,7 @@ from photometry.subtraction.difference import Difference
 Array = NDArray[np.float64]
 
 SEEN_SHARE = 0.3  # of the PSF's squares that must be usable
-GRID = 5  # places along each side where the noise's correlation is computed
+GRID = 5  # places along each side where what changes slowly is computed
 _PIECES = 32
 
 
@@ -67,15 +68,24 @@ def difference_fluxes(difference: Difference, x: Array, y: Array, threads: Execu
 
 
 def correlation_at(difference: Difference, variance: NDArray[np.float32], x: Array, y: Array) -> Array:
-    """(n,): var(sum P D) over sum(P^2 V), of GRID x GRID places and linear between."""
-    ny, nx = difference.shape
+    """(n,): var(sum P D) over sum(P^2 V)."""
     half = difference.psf.half
-    rows, columns = (np.linspace(half, n - 1 - half, GRID).astype(int) for n in (ny, nx))
-    ratio = np.empty((GRID, GRID))
-    for j, b in enumerate(rows.tolist()):
-        for i, a in enumerate(columns.tolist()):
-            squares = difference.psf.at(a, b) ** 2
-            naive = float((squares * variance[b - half : b + half + 1, a - half : a + half + 1]).sum())
-            ratio[j, i] = noise_at(difference, a, b) / naive if naive > 0 else 1.0
+
+    def ratio(a: int, b: int) -> float:
+        squares = difference.psf.at(a, b) ** 2
+        naive = float((squares * variance[b - half : b + half + 1, a - half : a + half + 1]).sum())
+        return noise_at(difference, a, b) / naive if naive > 0 else 1.0
+
+    return over_frame(difference, x, y, ratio)
+
+
+def over_frame(difference: Difference, x: Array, y: Array, value: Callable[[int, int], float | tuple[float, ...]]) -> Array:
+    """(n,) or (n, values) at 0-based pixels x, y: value(x, y) at GRID x GRID pixels, and linear between.
+
+    For what changes slowly and costs too much to know at each star.
+    """
+    half = difference.psf.half
+    rows, columns = (np.linspace(half, n - 1 - half, GRID).astype(int) for n in difference.shape)
+    table = np.array([[value(a, b) for a in columns.tolist()] for b in rows.tolist()])
     inside = np.column_stack([np.clip(y, rows[0], rows[-1]), np.clip(x, columns[0], columns[-1])])
-    return np.asarray(RegularGridInterpolator((rows, columns), ratio)(np.nan_to_num(inside)))
+    return np.asarray(RegularGridInterpolator((rows, columns), table)(np.nan_to_num(inside)))

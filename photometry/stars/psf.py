@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 
 ROUNDS = 3
 MOST_STARS = 300
+MOST_TRIED = 3000  # the brightest, from which these are chosen
 CELLS = 8  # along each side, over which the PSF stars are spread
 UNFIT = StarFlag.NOT_CONVERGED | StarFlag.EDGE | StarFlag.MASKED | StarFlag.PLACE_HELD | StarFlag.NO_FIT
 CLIP_SIGMA = 4.0
@@ -81,6 +82,8 @@ def measure_psf(image: Image, stars: NDArray[np.void], threads: Executor) -> tup
     """
     psf = build_psf(_View(image), stars)
     x, y = stars["x"].astype(float), stars["y"].astype(float)
+    tried = _near(x, y, np.argsort(-stars["flux"], kind="stable")[:MOST_TRIED], psf.half)
+    x, y = x[tried], y[tried]
     fits = fit_stars(image, psf, x, y, threads)
     chosen = _choose(image, psf, fits)
     if not len(chosen):
@@ -183,6 +186,8 @@ def _pedestal(
     ring = good & (np.hypot(around[:, None], around) > psf.half / 2)
     count = ring.sum(axis=(1, 2))
     seen = count > 0
+    if not seen.any():
+        return 0.0
     level = np.nanmedian(np.where(ring, rest, np.nan)[seen], axis=(1, 2))  # of neighbours, the fewest pixels
     error = 1.25 * np.sqrt(sky[seen, 0, 0] / count[seen])
     x, y, flux = (stars[name][seen] for name in ("x", "y", "flux"))

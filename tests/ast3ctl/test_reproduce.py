@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ast3ctl.cli import main
 from ast3d.common.files import escape
 from ast3d.common.versions import versions
+from photometry.options import parser_of
 
 TASK = "bad-00000000000a"
 REASON = "pipeline.command /bin/sh exited with status 3: cannot read /pool/bad.fits"
@@ -35,7 +37,7 @@ class Node:
         order = {
             "task": TASK, "attempt": 1, "telescope": "ast3-1", "name": name, "frame": frame, "out": "/products/.tmp/bad.1",
             "command": ["/bin/sh", "-c", script, "{frame}", "{out}", "{telescope}"], "photometry": {"gain": 1.5},
-            "template": None, "versions": versions(), "environment": {"OMP_NUM_THREADS": "7"}, "host": "dome-a",
+            "assets": {}, "versions": versions(), "environment": {"OMP_NUM_THREADS": "7"}, "host": "dome-a",
             "began": "2026-06-21T03:14:15.926Z",
         }  # fmt: skip
         (self.folder / "order.json").write_text(json.dumps(order | changes))
@@ -44,19 +46,19 @@ class Node:
         """A frame whose products stand, and which is in the archive."""
         folder = self.layout.products / "ast3-1" / "2026-06-20" / TASK
         folder.mkdir(parents=True)
+        template = self.layout.templates / "ast3-1" / "t.fits"
+        template.parent.mkdir()
+        template.write_bytes(b"template")
         manifest = {
             "attempt": 1, "name": "good.fits", "night": "2026-06-20", "published": "2026-06-21T03:14:15.926Z",
             "pipeline": ["/bin/sh", "-c", script, "{frame}", "{out}"], "configuration": {"photometry": {}, "template": None},
             "versions": versions(), "frame": {"bytes": 5, "sha256": hashlib.sha256(b"frame").hexdigest()},
-            "template": "t.fits",
+            "template": "t.fits", "assets": {"template": {"path": str(template)}},
         }  # fmt: skip
         (folder / "manifest.json").write_text(json.dumps(manifest))
         raw = self.layout.archive / "ast3-1" / "2026-06-20" / f"{TASK}.fits"
         raw.parent.mkdir(parents=True)
         raw.write_bytes(b"frame")
-        template = self.layout.templates / "ast3-1" / "t.fits"
-        template.parent.mkdir()
-        template.write_bytes(b"template")
 
     def kept(self) -> dict[str, bytes]:
         """Everything that is not the command's to change."""
@@ -170,7 +172,7 @@ def test_what_is_not_as_it_was_is_said(node, tmp_path):
     template = tmp_path / "t.fits"
     template.write_bytes(b"another")
     was = {"path": str(template), "bytes": 1, "mtime_ns": 1, "sha256": "0"}
-    node.discard(template=was, versions=versions() | {"numpy": "1.0"})
+    node.discard(assets={"template": was}, versions=versions() | {"numpy": "1.0"})
     (node.folder / f"{TASK}.fits").write_bytes(b"Frame")
     _, out, _ = node.reproduce("--json")
     frame, kept, numpy = json.loads(out)["notes"]
@@ -179,8 +181,81 @@ def test_what_is_not_as_it_was_is_said(node, tmp_path):
     assert numpy == f"numpy was 1.0 then and is {versions()['numpy']} now"
 
 
+def known(path: Path, content: bytes, **facts) -> dict:
+    """A file, as a worker notes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return {"path": str(path), "bytes": len(content), "mtime_ns": path.stat().st_mtime_ns, **facts}
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """A discarded raw frame's assets."""
+    digest = hashlib.sha256(b"stars").hexdigest()
+    return {
+        "template": None,
+        "instrument": known(tmp_path / "t" / "mine.yaml", b"camera"),
+        "masters": known(tmp_path / "t" / "june" / "manifest.json", b"{}", version="1"),
+        "catalog": known(tmp_path / "stars.fits", b"stars", sha256=digest),
+        "site": {"longitude": -70.8, "latitude": -29.2, "height": 2400.0},
+    }
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What photometry by hand was asked for, each word after its option."""
+    found = []
+
+    def follow(argv, _folder, _environment):
+        found.extend(argv)
+        return 0, ""
+
+    monkeypatch.setattr("ast3ctl.reproduce._follow", follow)
+    return found
+
+
+def parsed(argv: list[str]) -> dict:
+    """As ast3-photometry reads it."""
+    return vars(parser_of(defaultdict(lambda: print)).parse_args(argv[1:]))
+
+
+def test_photometry_by_hand_gets_all_that_the_attempt_had(node, raw, asked, tmp_path):
+    node.discard(command=[], assets=raw)
+    code, out, err = node.reproduce("--json")
+    assert (code, json.loads(out)["notes"]) == (0, []), err
+    options = parsed(asked)
+    assert options["instrument"] == str(tmp_path / "t" / "mine.yaml")
+    assert options["masters"] == tmp_path / "t" / "june"
+    assert options["catalog"] == tmp_path / "stars.fits"
+    assert options["site"] == (-70.8, -29.2, 2400.0)
+    assert options["template"] is None
+
+
+def test_photometry_by_hand_knows_an_instrument_by_its_name(node, raw, asked):
+    node.discard(command=[], assets=raw | {"instrument": {"name": "lowell42"}, "site": None, "masters": None})
+    assert node.reproduce()[0] == 0
+    options = parsed(asked)
+    assert (options["instrument"], options["masters"], options["site"]) == ("lowell42", None, None)
+
+
+@pytest.mark.usefixtures("asked")
+def test_assets_that_are_not_as_they_were_are_said_and_may_not_be_gone(node, raw, tmp_path):
+    node.discard(command=[], assets=raw)
+    later = 1 + (tmp_path / "stars.fits").stat().st_mtime_ns
+    os.utime(tmp_path / "stars.fits", ns=(later, later))  # its checksum is known
+    for name in ("mine.yaml", "june/manifest.json"):
+        os.utime(tmp_path / "t" / name, ns=(later, later))
+    _, out, _ = node.reproduce("--json")
+    assert json.loads(out)["notes"] == [
+        f"the instrument file is not the one of the attempt any more: {tmp_path}/t/mine.yaml",
+        f"the calibration is not the one of the attempt any more: {tmp_path}/t/june/manifest.json",
+    ]
+    (tmp_path / "stars.fits").unlink()
+    node.fails(1, f"the star catalog {tmp_path}/stars.fits is not there any more", "--out", "again")
+
+
 def test_a_template_that_is_gone(node):
-    node.discard(template={"path": "/none/t.fits", "bytes": 1, "mtime_ns": 1, "sha256": "0"})
+    node.discard(assets={"template": {"path": "/none/t.fits", "bytes": 1, "mtime_ns": 1, "sha256": "0"}})
     node.fails(1, "the template /none/t.fits is not there any more")
 
 
@@ -233,8 +308,10 @@ def test_a_task_at_work(node, daemon):
         ({"command": [1]}, "its field command is or holds a number where a text must be"),
         ({"command": ["a", "b\0"]}, "its field command is 'b\\x00', which"),
         ({"environment": {"A": 1}}, "its field environment.A is or holds a number"),
-        ({"template": 3}, "its field template is a number and must be an object"),
-        ({"template": {}}, "its field template.path is missing"),
+        ({"assets": None}, "its field assets is missing"),
+        ({"assets": {"template": 3}}, "its field assets.template is a number and must be an object"),
+        ({"assets": {"catalog": {}}}, "its field assets.catalog.path is missing"),
+        ({"assets": {"site": {"longitude": 1.0}}}, "its field assets.site.latitude is missing"),
         ({"frame": []}, "its field frame is a list and must be an object"),
         ({"frame": {"sha256": 1}}, "its field frame.sha256 is or holds a number"),
         ({"attempt": "1"}, "its field attempt is a text and must be a number"),

@@ -152,7 +152,7 @@ def order(tmp_path):
     frame.write_bytes(b"frame")
     (tmp_path / "attempts").mkdir()
     made = Order(
-        "id", 1, "t", "a.fits", 5, frame.stat().st_mtime_ns, str(frame), "", None, str(tmp_path / "products"),
+        "id", 1, "t", "a.fits", 5, frame.stat().st_mtime_ns, str(frame), "", None, "", str(tmp_path / "products"),
         str(tmp_path / "attempts"), "", ["true"], {}, "", "a", {"epoch": 1, "token": 5, "own": True},
     )  # fmt: skip
     made.out.mkdir(parents=True)

@@ -13,6 +13,8 @@ from ast3d.fitshead import bytes_promised, first_headers
 from ast3d.frameid import EDGE_BYTES, frame_id, safe_stem, suffix
 from ast3d.task import Entry, Place
 from ast3d.work import night_of_plain
+from photometry.errors import BadInputError
+from tests.skysim.cameras import write_camera
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +93,32 @@ def test_the_night_is_that_of_the_exposure_minus_half_a_day(frames, name):
     assert night_of(frames / name) == "2026-06-20"
 
 
+RULE = {"cards": ["DATE-OBS", "TIME-OBS"], "zone": "-07:00", "at": "end", "exposure": ["EXPTIME"]}
+
+
+@pytest.mark.parametrize(("ended", "night"), [("05:03:00", "2026-06-20"), ("05:13:00", "2026-06-21")])
+def test_the_night_is_by_the_rule_of_the_instrument_that_is_named(tmp_path, ended, night):
+    """Ten minutes that began at 11:53 and at 12:03 UTC."""
+    camera = write_camera(tmp_path / "camera.yaml", time=RULE)
+    header = fits.Header({"DATE-OBS": "2026-06-21", "TIME-OBS": ended, "EXPTIME": 600.0})
+    fits.PrimaryHDU(np.zeros((4, 4), np.uint16), header).writeto(tmp_path / "a.fits")
+    assert night_of(tmp_path / "a.fits", str(camera)) == night
+    assert night_of(tmp_path / "a.fits", "generic") == night_of(tmp_path / "a.fits") == "2026-06-20"
+
+
+def test_a_night_by_an_instrument_that_is_not_there_is_refused(frames, tmp_path):
+    with pytest.raises(BadInputError, match="no such instrument"):
+        night_of(frames / "plain.fits", str(tmp_path / "none.yaml"))
+
+
 def test_a_file_without_a_date_is_undated(tmp_path):
     (tmp_path / "x.fits").write_bytes(b"x" * 5000)
     assert night_of(tmp_path / "x.fits") == "undated"
 
 
-def night_of(path):
+def night_of(path, instrument=None):
     with path.open("rb") as file:
-        return night_of_plain(file.fileno())
+        return night_of_plain(file.fileno(), instrument)
 
 
 def test_letters_that_fits_does_not_know_cost_nothing(frames, tmp_path):

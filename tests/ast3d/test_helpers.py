@@ -302,17 +302,17 @@ def test_a_discarded_frame_has_all_that_its_last_attempt_was_given(porter, pool,
     attempts = tmp_path / "state" / "attempts"
     for attempt in (9, 10):
         order = Order(
-            **given, attempt=attempt, frame=str(pool / "a.fits"), templates=str(tmp_path), template=None, products="/p",
-            attempts=str(attempts), kept="/k", command=["run", "{frame}"], photometry={"gain": attempt},
+            **given, attempt=attempt, frame=str(pool / "a.fits"), templates=str(tmp_path), template=None, calibrations="",
+            products="/p", attempts=str(attempts), kept="/k", command=["run", "{frame}"], photometry={"gain": attempt},
             fingerprint="then",
         )  # fmt: skip
-        bundle.note(order, template, {"numpy": "2.0"})
+        bundle.note(order, {"template": bundle.about(template), "masters": None}, {"numpy": "2.0"})
     quarantine(porter, given)
     folder = tmp_path / "quarantine" / "t" / given["task"]
     facts = json.loads((folder / "order.json").read_bytes())
     assert (facts["attempt"], facts["photometry"], facts["command"]) == (10, {"gain": 10}, ["run", "{frame}"])
     assert facts["frame"] == {"path": str(pool / "a.fits"), "bytes": 3, "sha256": hashlib.sha256(b"abc").hexdigest()}
-    assert facts["template"]["sha256"] == hashlib.sha256(b"template").hexdigest()
+    assert facts["assets"]["template"]["sha256"] == hashlib.sha256(b"template").hexdigest()
     assert (facts["versions"], facts["host"]) == ({"numpy": "2.0"}, os.uname().nodename)
     assert facts["environment"]["PATH"] == os.environ["PATH"]
     assert list(attempts.iterdir()) == []
@@ -325,16 +325,16 @@ def test_a_template_that_was_replaced_before_the_frame_was_discarded_is_not_take
     given = put(pool)
     template, attempts = tmp_path / "t.fits", tmp_path / "state" / "attempts"
     template.write_bytes(b"template")
-    order = Order(**given, attempt=1, frame="/f", templates="", template=None, products="/p", attempts=str(attempts),
-                  kept="/k", command=[], photometry={}, fingerprint="then")  # fmt: skip
-    bundle.note(order, template, {})
+    order = Order(**given, attempt=1, frame="/f", templates="", template=None, calibrations="", products="/p",
+                  attempts=str(attempts), kept="/k", command=[], photometry={}, fingerprint="then")  # fmt: skip
+    bundle.note(order, {"template": bundle.about(template)}, {})
     template.write_bytes(b"another template")
     quarantine(porter, given)
     facts = json.loads((tmp_path / "quarantine" / "t" / given["task"] / "order.json").read_bytes())
-    assert facts["template"]["sha256"] is None
+    assert facts["assets"]["template"]["sha256"] is None
 
 
-@pytest.mark.parametrize("note", ["", '{"task": "a', "{}", "[]", '{"frame": "f", "size": 3, "template": 3}'])
+@pytest.mark.parametrize("note", ["", '{"task": "a', "{}", "[]", '{"frame": "f", "size": 3, "assets": 3}'])
 def test_a_damaged_note_of_the_order_keeps_no_frame_from_the_quarantine(porter, pool, tmp_path, note):
     given = put(pool)
     (tmp_path / "state" / "attempts" / f"{given['task']}.1.order").write_text(note)
@@ -348,8 +348,8 @@ def test_a_note_of_the_order_leaves_the_account_alone_and_is_tidied_like_it(port
     for task in ("a-1", "b-2"):
         account = ledger.Account(task, 1, "t", "a.fits", 3, 1, 1, 1, "", 0.0)
         ledger.write(attempts, account)
-        order = Order(task, 1, "t", "a.fits", 3, 1, "/f", "", None, "/p", str(attempts), "/k", [], {}, "then")
-        bundle.note(order, None, {})
+        order = Order(task, 1, "t", "a.fits", 3, 1, "/f", "", None, "", "/p", str(attempts), "/k", [], {}, "then")
+        bundle.note(order, {}, {})
     assert ledger.read_all(attempts)[-1] == account
     porter.tell(tidy={"keep": ["b-2.1"]})
     porter.wait_for("tidied")
@@ -479,7 +479,7 @@ def attempt_at(frame: Path) -> runner.AttemptFailedError:
     """How an attempt at a frame that it cannot open ends."""
     order = Order(
         task="a-1", attempt=1, telescope="t", name=frame.name, size=3, mtime_ns=1, frame=str(frame), templates="",
-        template=None, products="", attempts="", kept="", command=["true"], photometry={}, fingerprint="",
+        template=None, calibrations="", products="", attempts="", kept="", command=["true"], photometry={}, fingerprint="",
     )  # fmt: skip
     with pytest.raises(runner.AttemptFailedError) as raised:
         runner.attempt(order, ledger.Account("a-1", 1, "t", frame.name, 3, 1, 1, 1, "", 0.0), [])

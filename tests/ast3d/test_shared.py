@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from ast3d import remote, scout
 from ast3d.common import files
 from ast3d.common.config import Config
-from ast3d.common.schema import Telescope
+from ast3d.common.schema import Site, Telescope
 from ast3d.frameid import frame_id
 from ast3d.porter import Porter
 from ast3d.scout import Scout
@@ -301,3 +302,15 @@ def test_whose_telescope_it_is_and_which_others_there_are_is_nothing_to_the_work
     other = Config(telescopes={"t": Telescope(template="other.fits")})
     assert policy_of(bare).differs_in_work_from(policy_of(other))
     assert policy_of(owned).fingerprints.keys() == {"t", "u"}
+
+
+def test_what_is_known_of_the_telescope_and_the_site_is_something_to_the_work():
+    camera = Telescope(instrument="ast3")
+    told = [
+        Config(telescopes={"t": Telescope()}),
+        Config(telescopes={"t": camera}),
+        Config(telescopes={"t": replace(camera, calibration="june")}),
+        Config(telescopes={"t": camera}, site=Site(catalog="stars.fits")),
+        Config(telescopes={"t": camera}, site=Site(77.1, -80.37, 4093.0)),
+    ]
+    assert len({fingerprint_of(config, "t") for config in told}) == len(told)

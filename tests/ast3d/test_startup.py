@@ -10,13 +10,14 @@ from ast3d.common import files
 from ast3d.common.cluster_schema import Ha
 from ast3d.common.config import Config
 from ast3d.common.layout import Layout
+from ast3d.common.schema import Site, Telescope
 from ast3d.lock import Lock
 from ast3d.order import Order
 from ast3d.startup import in_words, make_folders, order_for
 from ast3d.task import Entry, Place
 
-NAMED = ("incoming", "templates", "products", "archive", "quarantine", "state", "run")
-OWN = ("state/attempts", "state/relog", "state/templates", "products/.tmp")
+NAMED = ("incoming", "templates", "calibrations", "products", "archive", "quarantine", "state", "run")
+OWN = ("state/attempts", "state/relog", "state/kept", "products/.tmp")
 
 
 def refused(root, capsys) -> str:
@@ -130,3 +131,25 @@ def test_an_order_names_node_and_claim_only_where_there_are_other_nodes(tmp_path
     assert among["claim"] == {"epoch": 1, "token": 17, "own": False}
     assert Order(**among).out == tmp_path / "products" / ".tmp" / "a" / "id.2"
     assert alone.items() <= among.items()
+
+
+def test_an_order_names_what_is_known_of_the_telescope_by_absolute_paths(tmp_path):
+    start = effects.Start("id", Entry(Place("t", "a.fits"), 5, 7), 2)
+    camera, place = Telescope(instrument="mine.yaml", calibration="june"), (77.1, -80.37, 4093.0)
+    config = Config(telescopes={"t": camera}, site=Site(*place, catalog="stars/gaia.fits"))
+    order = Order(**order_for(start, config, Layout.under(tmp_path)))
+    assert order.calibrations == str(tmp_path / "calibrations" / "t")
+    assert (order.calibration, order.site) == ("june", list(place))
+    assert order.instrument == str(tmp_path / "calibrations" / "t" / "mine.yaml")
+    assert order.catalog == str(tmp_path / "calibrations" / "stars" / "gaia.fits")
+    assert order.kept == str(tmp_path / "state" / "kept")
+    config = Config(telescopes={"t": Telescope(instrument="ast3")}, site=Site(catalog="/data/gaia.fits"))
+    order = Order(**order_for(start, config, Layout.of(config)))
+    assert (order.instrument, order.catalog, order.site) == ("ast3", "/data/gaia.fits", None)
+    assert order.calibrations == "/var/lib/ast3/calibrations/t"
+
+
+def test_an_order_for_a_site_on_equator_and_meridian_names_it(tmp_path):
+    config = Config(site=Site(0.0, 0.0, 0.0))
+    start = effects.Start("id", Entry(Place("t", "a.fits"), 5, 7), 2)
+    assert order_for(start, config, Layout.under(tmp_path))["site"] == [0.0, 0.0, 0.0]

@@ -143,7 +143,7 @@ def order(tmp_path):
     frame = tmp_path / "a.fits"
     frame.write_bytes(b"frame")
     (tmp_path / "attempts").mkdir()
-    order = Order("id", 1, "t", "a.fits", 5, frame.stat().st_mtime_ns, str(frame), "", None, str(tmp_path / "products"),
+    order = Order("id", 1, "t", "a.fits", 5, frame.stat().st_mtime_ns, str(frame), "", None, "", str(tmp_path / "products"),
                   str(tmp_path / "attempts"), "", ["true"], {}, "")  # fmt: skip
     order.out.mkdir(parents=True)
     (order.out / "product").write_bytes(b"new")

@@ -24,7 +24,7 @@ from tests.cluster.paper import Plan
 
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).resolve().parent
-SHARED = ("incoming", "products", "archive", "quarantine", "templates")
+SHARED = ("incoming", "products", "archive", "quarantine", "templates", "calibrations")
 END_SECONDS = 30.0
 _OWN = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc", "--kill-child", "--time")
 _BOOT = """\

@@ -18,8 +18,9 @@ DOCUMENTED = ROOT / "conf" / "ast3d.yaml"
 
 OTHER = b"""\
 telescopes:
-  ast3-2: {template: 't.fits'}
+  ast3-2: {template: 't.fits', instrument: lowell42, calibration: june}
   "no": {template: null}
+site: {longitude: 77, latitude: -80.37, height: 4093, catalog: stars.fits}
 pool: {settle_seconds: 2.25, ignore: ["*.x", '*.y']}
 worker:
   slots: 12
@@ -89,7 +90,8 @@ class TestDocumentedDefault:
 class TestLoad:
     def test_reads_what_is_said_and_defaults_for_the_rest(self, write):
         config = load(write(OTHER, end=""))
-        assert config.telescopes == {"ast3-2": schema.Telescope("t.fits"), "no": schema.Telescope()}
+        assert config.telescopes == {"ast3-2": schema.Telescope("t.fits", "lowell42", "june"), "no": schema.Telescope()}
+        assert config.site == schema.Site(77.0, -80.37, 4093.0, "stars.fits")
         assert config.worker.slots == 12
         assert config.worker.attempts == 3
         assert config.pipeline.command == ("process", "{frame}", "--out={out}")
@@ -134,6 +136,28 @@ class TestLoad:
             ("telescopes: {.tmp: {}}\n", 1, "found '.tmp'"),
             ("telescopes:\n  a: {template: ../x}\n", 2, "telescopes.a.template: found '../x'"),
             ("telescopes:\n  a: {template: '..'}\n", 2, "telescopes.a.template: found '..'"),
+            (
+                "telescopes:\n  a: {instrument: ../x.yaml}\n",
+                2,
+                "telescopes.a.instrument: found '../x.yaml', allowed: null, or a",
+            ),
+            ("telescopes:\n  a: {instrument: x.yml}\n", 2, "or a name of conf/instruments such as ast3, or a file name"),
+            ("telescopes:\n  a: {instrument: .yaml}\n", 2, "telescopes.a.instrument: found '.yaml'"),
+            ("telescopes:\n  a: {calibration: a/b}\n", 2, "telescopes.a.calibration: found 'a/b'"),
+            (
+                "telescopes:\n  a:\n    calibration: june\n",
+                3,
+                "telescopes.a.calibration: found june, allowed: null where instrument is null",
+            ),
+            ("site: {catalog: ../stars.fits}\n", 1, "site.catalog: found '../stars.fits', allowed: null, or the path of a"),
+            ("site: {catalog: /data/}\n", 1, "site.catalog: found '/data/'"),
+            ("site: {catalog: ''}\n", 1, "site.catalog: found ''"),
+            ("site:\n  latitude: -91\n", 2, "site.latitude: found -91, allowed: null, or a number from -90 to 90"),
+            (
+                "site:\n  longitude: 77\n  height: null\n  latitude: -80\n",
+                3,
+                "site.height: found null, allowed: a number, as longitude, latitude and height are known together",
+            ),
             ("nodes:\n  A: {address: '10.0.0.1'}\n", 2, "nodes.A.address: found '10.0.0.1', allowed: an address and a port"),
             ("ha: {node: A}\n", 1, "ha.node: found A, allowed: one of nodes: there are none"),
             (

@@ -23,7 +23,7 @@ pool: {settle_seconds: 0.3, scan_seconds: 0.5, incomplete_seconds: 1}
 worker: {slots: 2, attempts: 3, backoff_seconds: 0.1, backoff_limit_seconds: 60}
 """
 HOLD = "while [ ! -e @/go ]; do sleep 0.05; done"
-SHARED = ("incoming", "products", "archive", "quarantine", "templates")
+SHARED = ("incoming", "products", "archive", "quarantine", "templates", "calibrations")
 
 
 def config(script=":", name="a"):

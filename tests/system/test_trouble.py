@@ -101,7 +101,7 @@ def test_files_in_place_of_its_own_folders_are_moved_aside_at_the_start_and_said
     one = node(config(), start=False)
     (one.root / "state").mkdir()
     (one.root / "products").mkdir()
-    own = ("state/attempts", "state/relog", "state/templates", "products/.tmp")
+    own = ("state/attempts", "state/relog", "state/kept", "products/.tmp")
     for name in own:
         (one.root / name).write_text(name)
     one.start()

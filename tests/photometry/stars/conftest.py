@@ -57,6 +57,20 @@ def fields():
     return grid_field, place
 
 
+@pytest.fixture(scope="session")
+def listed():
+    """A field's stars as a detection lists them."""
+    return as_listed
+
+
+def as_listed(field):
+    """The stars as a detection lists them."""
+    stars = np.zeros(len(field.x), [(name, "f8") for name in ("x", "y", "flux", "flux_err", "peak")] + [("flags", "i4")])
+    stars["x"], stars["y"], stars["flux"], stars["flux_err"] = field.x, field.y, field.flux, np.sqrt(field.flux + 4e4)
+    stars["peak"] = field.flux / (1.2 * field.psf.fwhm_pixels**2)
+    return stars[np.argsort(-stars["flux"])]
+
+
 def width(values):
     """Robust standard deviation."""
     return 1.4826 * np.median(np.abs(values - np.median(values)))

@@ -10,16 +10,8 @@ SHAPE = (600, 600)
 CHANGED = slice(0, None, 6)
 
 
-def listed(field):
-    """The stars as a detection lists them."""
-    stars = np.zeros(len(field.x), [(name, "f8") for name in ("x", "y", "flux", "flux_err", "peak")] + [("flags", "i4")])
-    stars["x"], stars["y"], stars["flux"], stars["flux_err"] = field.x, field.y, field.flux, np.sqrt(field.flux + 4e4)
-    stars["peak"] = field.flux / (1.2 * field.psf.fwhm_pixels**2)
-    return stars[np.argsort(-stars["flux"])]
-
-
 @pytest.fixture(scope="module")
-def pair(fields):
+def pair(fields, listed):
     """(science, difference, by how much each star changed in the science frame)."""
     grid_field, place = fields
     science = grid_field(4.0, SHAPE, 7.0, (3.7, 5.3), seed=5)

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import ndimage, optimize
 
-from photometry.loops.spline import REACH, TAPS, blend, stamp_at
+from photometry.loops.spline import blend, brush, draw_stamp
 from photometry.mask import Bit
 from photometry.psf import PsfModel
 from photometry.stars.fit import StarFlag, fit_stars, sky_variance_at, spline_of
@@ -45,12 +45,11 @@ def test_the_moved_stamp_and_its_slopes_are_the_spline_s(dx, dy):
     psf = PsfModel(ndimage.gaussian_filter(rng.random((1, 21, 21)), (0, 2, 2)), (0,), (0,), (60, 70))
     spline = spline_of(psf, 9)
     half = 7
-    size = 2 * half + 1
-    block = np.empty((size + 2 * REACH + 4, size + 2 * REACH + 4))
-    out = np.empty((3, size, size))
-    blend(spline, 35.0, 30.0, block)
-    stamp_at(block, dx, dy, np.empty((2, size + TAPS, size)), out)
-    np.testing.assert_allclose(out[0], quintic(psf, dx, dy, half), atol=1e-7)
+    tools = brush(half, 2)
+    blend(spline, 35.0, 30.0, tools.block)
+    draw_stamp(dx, dy, tools, True)
+    out = tools.stamp[:, :, : 2 * half + 1]
+    np.testing.assert_allclose(out[0], quintic(psf, dx, dy, half), atol=1e-6)
     step = 1e-4
     for k, (a, b) in enumerate(((step, 0), (0, step)), start=1):
         slope = (quintic(psf, dx + a, dy + b, half) - quintic(psf, dx - a, dy - b, half)) / (2 * step)

@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NIGHT ?= build/night
 
-.PHONY: help setup run test lint unit simulate bench mutants soak bench-protection cluster-test bench-subtract bench-subtract-gpu clean
+.PHONY: help setup run test lint unit simulate bench mutants soak bench-protection cluster-test bench-subtract bench-subtract-gpu bench-measure clean
 
 help:             ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 24
@@ -60,6 +60,9 @@ bench-subtract: setup  ## how fast and how clean the subtraction is, beside HOTP
 
 bench-subtract-gpu: setup  ## what the GPU path takes, where there is a GPU and `.venv/bin/pip install pycuda` was done
 	$(BIN)/python -m bench.subtract_gpu
+
+bench-measure: setup  ## from raw counts to magnitudes: speed, memory, noise, photometry, astrometry, bad input; half an hour
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m bench.measure --picture build/calibration.png
 
 lint: setup       ## ruff and mypy
 	$(BIN)/ruff check .

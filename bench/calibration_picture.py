@@ -22,8 +22,8 @@ GREYS = 48
 RANGE = 0.12  # of the sky's level, black to white
 
 
-def main() -> None:
-    """Draw it."""
+def draw(path: Path) -> None:
+    """Write it to a file."""
     folder = DATA / "lowell42_5945"
     light = folder / "light" / LIGHT
     with tempfile.TemporaryDirectory() as place:
@@ -44,7 +44,7 @@ def main() -> None:
     colours = np.repeat(picture[:, :, None], 3, axis=2)
     marked = trail[: ny * BIN, : nx * BIN].reshape(ny, BIN, nx, BIN).any(axis=(1, 3))
     colours[:, nx + 6 :][marked] = (224, 96, 64)
-    Image.fromarray(colours[::-1]).quantize(GREYS + 8).save(sys.argv[1], optimize=True)
+    Image.fromarray(colours[::-1]).quantize(GREYS + 8).save(path, optimize=True)
 
 
 def _shown(path: Path) -> NDArray[np.uint8]:
@@ -57,4 +57,4 @@ def _shown(path: Path) -> NDArray[np.uint8]:
 
 
 if __name__ == "__main__":
-    main()
+    draw(Path(sys.argv[1]))

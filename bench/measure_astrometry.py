@@ -61,13 +61,14 @@ TYCHO2 = (  # name, frame, catalog, the header's pointing and scale
 
 def rows(data: Path = DATA, *, short: bool = False) -> list[Row]:
     """All figures; `short`: with small n."""
-    out = [*_simulated(), *_wrong_pointing(2 if short else 10), _carry_time()]
+    out = [*simulated(), *wrong_pointing(2 if short else 10), _carry_time()]
     if (data / "MANIFEST.md").exists():
-        out += [_lowell(data), *_tycho(data)]
-    return [*out, _shuffled(30 if short else 1000, data), _blind()]
+        out += [lowell(data), *tycho_frames(data)]
+    return [*out, believed_shuffled(30 if short else 1000, data), _blind()]
 
 
-def _simulated() -> Iterator[Row]:
+def simulated() -> Iterator[Row]:
+    """Fields of 2,000 stars, whose places are known to .02 pixels, against their own truth."""
     for name, field in (
         ("Dec -89.5", Field(1.0, -89.5, 33.0, stars=2000, shape=(2048, 2048), bend=10.0)),
         ("RA 0", Field(0.0, 10.0, 200.0, mirrored=True, stars=2000, shape=(2048, 2048), bend=10.0)),
@@ -79,7 +80,8 @@ def _simulated() -> Iterator[Row]:
         yield Row(f"simulated, {name}, .02 px noise: fit", "<= 0.02 px", said, bool(worst <= 0.02))
 
 
-def _wrong_pointing(n: int) -> Iterator[Row]:
+def wrong_pointing(n: int) -> Iterator[Row]:
+    """So many fields at each of five places, searched from a pointing that is 2 degrees off."""
     for name, (ra, dec) in PLACES.items():
         solved, wall, cpu = 0, [], []
         for seed in range(n):
@@ -112,7 +114,7 @@ def _carry_time() -> Row:
     )
 
 
-def _lowell(data: Path) -> Row:
+def lowell(data: Path) -> Row:
     """The night's frames, each carried from the sixth one's header, against their own headers (SCAMP on Gaia)."""
     folder = data / "lowell42_5945"
     names = sorted(frame["file"] for frame in json.loads((folder / "truth.json").read_text()))
@@ -135,7 +137,8 @@ def _lowell(data: Path) -> Row:
     )
 
 
-def _tycho(data: Path) -> Iterator[Row]:
+def tycho_frames(data: Path) -> Iterator[Row]:
+    """Real frames of two small telescopes against Tycho-2."""
     for name, frame, catalog, pointing, scale in TYCHO2:
         found, stars = measured(data / frame), tycho(data / catalog)
         try:
@@ -147,7 +150,7 @@ def _tycho(data: Path) -> Iterator[Row]:
         yield Row(f"{name}, against Tycho-2", "<= 1 px", said, bool(solution.rms_pixels <= 1.0))
 
 
-def _shuffled(n: int, data: Path) -> Row:
+def believed_shuffled(n: int, data: Path) -> Row:
     """A third each of two simulated fields and, where there are real frames, PANOPTES'."""
     cases: list[tuple[Any, tuple[int, int], Catalog, tuple[float, float], float]] = []
     for field in (Field(350.0, 88.0, stars=60), Field(0.0, 0.0, stars=40, scale=5.0)):

@@ -39,6 +39,7 @@ from photometry.times import exposure_of
 
 DATA = Path(os.environ.get("AST3_TESTDATA", "../shared/data"))
 SKY, SECONDS = 1000.0, 60.0  # electrons a pixel, and s
+MEDIUM = 2640  # side of the smaller frame
 STEP = 16  # every so many rows and columns of a frame for its noise
 REPEATS = 5
 FRAMES = {"bias": 6, "dark": 4, "flat": 5}
@@ -49,20 +50,20 @@ def rows(side: int = 10560) -> list[Row]:
     """All figures."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        small, few = _medium(place / "medium")
+        small, few = medium(place / "medium", MEDIUM)
         large, many = _large(place / "large", side)
-    growth = (many["cpu"] / few["cpu"]) / (side / 2640) ** 2
+    growth = (many["cpu"] / few["cpu"]) / (side / MEDIUM) ** 2
     return [
         *small, *large,
-        Row("growth of CPU time from 2640^2, per pixel", "<= 1.2", f"{growth:.2f}", growth <= 1.2),
-        *_lowell(), *_saao(), *_trails(),
+        Row(f"growth of CPU time from {MEDIUM}^2, per pixel", "<= 1.2", f"{growth:.2f}", growth <= 1.2),
+        *lowell(), *saao(), *_trails(),
     ]  # fmt: skip
 
 
-def _medium(place: Path) -> tuple[list[Row], dict[str, Any]]:
-    """2640 x 2640, masters built from simulated frames."""
+def medium(place: Path, side: int) -> tuple[list[Row], dict[str, Any]]:
+    """Masters and a frame of side x side pixels, simulated; the first row is the noise.  Second: figures of its time."""
     place.mkdir()
-    camera = make_camera(ast3_like(2640), 1)
+    camera = make_camera(ast3_like(side), 1)
     seeds = iter(range(100, 200))
     lights = {"bias": (0.0, 0.0), "dark": (0.0, SECONDS), "flat": (25000.0, 5.0)}
     paths = [
@@ -77,11 +78,11 @@ def _medium(place: Path) -> tuple[list[Row], dict[str, Any]]:
     built = time.process_time() - start
     write_manifest(masters, {"instrument": camera.instrument.name})
     frame = write(place / "light.fits", expose(camera, SKY, SECONDS, 9), "object", SECONDS)
-    found = _in_a_process(frame, masters, 2640)
+    found = _in_a_process(frame, masters, side)
     n = ", ".join(f"{count} {kind}" for kind, count in FRAMES.items())
     return [
-        *_noise_rows(camera, found, f"2640^2, masters of {n}"),
-        Row(f"masters of {sum(FRAMES.values())} frames of 2640^2", "-", f"{built:.1f} s CPU", None),
+        *_noise_rows(camera, found, f"{side}^2, masters of {n}"),
+        Row(f"masters of {sum(FRAMES.values())} frames of {side}^2", "-", f"{built:.1f} s CPU", None),
     ], found
 
 
@@ -182,7 +183,7 @@ def _child(frame: Path, masters: Path, sample: Path, side: int) -> None:
                 walls.append(time.monotonic() - wall)
                 cpus.append(time.process_time() - cpu)
         assert found is not None
-        peak = _peak_mb()
+        peak = peak_mb()
         wall, cpu = time.monotonic(), time.process_time()
         mark_blemishes(found.image, threads)
         blemish_wall, blemish_cpu = time.monotonic() - wall, time.process_time() - cpu
@@ -203,7 +204,7 @@ def _child(frame: Path, masters: Path, sample: Path, side: int) -> None:
     print(json.dumps(figures))
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """Of this program: getrusage would tell that of the larger one that started it, too."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
@@ -234,7 +235,8 @@ def flatness(data: NDArray[np.float32], hidden: NDArray[np.bool_]) -> tuple[floa
     return float(np.std(medians) / np.median(medians)), int(enough.sum())
 
 
-def _lowell() -> list[Row]:
+def lowell() -> list[Row]:
+    """How flat the sky of real frames is, that have biases and flats."""
     folder = DATA / "lowell42_5945"
     if not folder.is_dir():
         return [Row("sky of lowell42, large scale", "<= 1 %", f"no frames in {DATA}", None)]
@@ -266,7 +268,8 @@ def _lowell() -> list[Row]:
     ]  # fmt: skip
 
 
-def _saao() -> list[Row]:
+def saao() -> list[Row]:
+    """Of a real frame that has neither, its overscan only."""
     path = DATA / "misc" / "saao_ste3_raw_overscan_a8280271.fits.gz"
     if not path.is_file():
         return [Row("saao_ste3 raw: overscan", "-", f"no frame in {DATA}", None)]

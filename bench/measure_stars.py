@@ -69,9 +69,9 @@ def field(fwhm: float, shape: tuple[int, int], apart: float, seed: int, *, stead
 def rows(size: int = 2048) -> list[Row]:
     """All figures; size: of the frame that the speed is taken on."""
     with ThreadPoolExecutor(2) as threads:
-        found = [*_speed(size, threads), *_forced(threads), _zero_point()]
+        found = [*speed(size, threads), *_forced(threads), _zero_point()]
         for fwhm in FWHM:
-            found += _truth(fwhm, threads)
+            found += truth(fwhm, threads)
         found += [_third(*pair, threads) for pair in PAIRS]
     return found
 
@@ -97,7 +97,7 @@ def _steady_psf(sky: Field) -> PsfModel:
     return PsfModel(pixels[None] / pixels.sum(), (0,), (0,), (ny, nx))
 
 
-def _speed(size: int, threads: Executor) -> list[Row]:
+def speed(size: int, threads: Executor) -> list[Row]:
     """Stars a second, photutils' in the same run on some of the same stars, and whether both say the same."""
     sky = field(3.0, (size, size), 5.0, 1, steady=True)
     psf = _steady_psf(sky)
@@ -166,7 +166,7 @@ def _forced(threads: Executor) -> list[Row]:
     return [Row(f"forced fluxes, {FORCED_PLACES:,} places", "<= 2 s", f"{wall:.2f} s, CPU {cpu:.2f} s", cpu / 2 <= 2)]
 
 
-def _truth(fwhm: float, threads: Executor) -> list[Row]:
+def truth(fwhm: float, threads: Executor) -> list[Row]:
     """The bright end, the noise, the pulls and the agreement, with the PSF measured on the frame itself."""
     side = round(170 * fwhm) + 300
     sky = field(fwhm, (side, side), 8.0, 3)

@@ -1,11 +1,11 @@
 """What is wrong with a frame as a whole, in one word each: for a scheduler and for a person, who both may ignore it.
 
 uncalibrated   raw, and there were no masters to calibrate it with
-few_stars      fewer than FEW sources: nothing, or next to nothing, is to be seen
+few_stars      fewer than FEW sources, or sources that are no stars: nothing, or next to nothing, is to be seen
 no_psf         no star that a PSF could be measured on: apertures only
 trailed        the telescope did not follow its stars
 out_of_focus   stars with a hole, or far wider than on the template
-crowded        more than half of the stars touch each other
+crowded        stars so close that fainter ones between them are not told apart: fewer than CROWDED FWHM^2 for each
 no_astrometry  nothing, or nothing certain, says where the frame lies
 cloud, patchy, frost, twilight, scatter, no_zero_point     by `photometry.zero_point`
 disagreement   the photometries of bright stars differ by more than 2 mmag
@@ -14,17 +14,17 @@ disagreement   the photometries of bright stars differ by more than 2 mmag
 import numpy as np
 
 from photometry.stars.brightness import Brightness
-from photometry.stars.fit import StarFlag
 from photometry.stars.sums import ThreeWay
 from photometry.zero_point import ZeroFlag, ZeroPoint
 
 Verdict = list[tuple[str, str]]
 
 FEW = 5
+UNLIKE = 0.2  # of their peaks, that the PSF leaves of the stars it was measured on: particles' hits differ from each other
 ELONGATED = 2.5  # longer over shorter axis
 HOLE = 0.8  # of the highest value: less in the middle is a hole
 WIDE = 2.5  # times the template's width
-CROWDED = 0.5
+CROWDED = 40.0  # FWHM^2 for each star: confusion begins at about 30 beams a source (Hogg 2001, AJ 121, 1207)
 
 _ZERO_WORDS = {  # in the order of the reasons
     ZeroFlag.FEW_STARS: "no_zero_point",
@@ -41,7 +41,12 @@ def of_stars(sources: int, bright: Brightness | None) -> Verdict:
     found: Verdict = []
     if sources < FEW:
         found.append(("few_stars", f"{sources} sources on the frame: cloud, a closed dome, or a blank field"))
-    if bright is None or bright.quality.stars < FEW:
+    if bright is None:
+        return found
+    if bright.quality.residual > UNLIKE:
+        left = f"the PSF leaves {bright.quality.residual:.0%} of the {bright.quality.stars} sources it was measured on"
+        found.append(("few_stars", f"{left}: particles' hits, no stars; cloud, a closed dome, or a blank field"))
+    if bright.quality.stars < FEW:
         return found
     longer = 1 / (1 - bright.quality.ellipticity)
     if longer > ELONGATED:
@@ -51,9 +56,9 @@ def of_stars(sources: int, bright: Brightness | None) -> Verdict:
     middle = float(stamp[bright.psf.half, bright.psf.half] / stamp.max())
     if middle < HOLE:
         found.append(("out_of_focus", f"out of focus: the middle of the stars has {middle:.0%} of their highest light"))
-    blended = float(np.mean((bright.stars["flags"] & int(StarFlag.BLENDED)) != 0))
-    if sources >= FEW and blended > CROWDED:
-        found.append(("crowded", f"crowded: {blended:.0%} of the stars are fitted together with others"))
+    room = ny * nx / bright.quality.fwhm**2 / max(sources, 1)
+    if room < CROWDED:
+        found.append(("crowded", f"crowded: a star in {room:.0f} squares of the FWHM, below {CROWDED:g} many are not seen"))
     if bright.agreement is not None and not bright.agreement.agrees and np.isfinite(bright.agreement.offset):
         found.append(("disagreement", f"aperture and PSF photometry disagree: {bright.agreement.reason}"))
     return found

@@ -30,11 +30,13 @@ from bench.table import Row, show
 
 @dataclass(frozen=True)
 class Size:
-    """sides: pixels, of the frames that growth is taken between; noise, field: of those that the noise and the speed of
-    fits are taken on; widths: FWHM of simulated fields, pixels; shuffled, pointings: how many are tried; bad: which.
+    """sides: pixels, of the frames that growth is taken between, which are processed `repeats` times; noise, field: of those
+    that the noise and the speed of fits are taken on; widths: FWHM of simulated fields, pixels; shuffled, pointings: how
+    many are tried; bad: which, on frames of bad_side.
     """
 
     sides: tuple[int, int] = (2_640, AST3_SIDE)
+    repeats: int = 3
     noise: int = 2_640
     field: int = 2_048
     widths: tuple[float, ...] = stars.FWHM
@@ -65,14 +67,15 @@ class Figures:
             "truth": lambda: truth.rows(self._alone),
             "fields": self._fields,
             "astrometry": self._astrometry,
-            "astrometry-frame": lambda: [truth.sky_row(self._alone)],
+            "sky": lambda: [truth.sky_row(self._alone)],
             "flatness": self._flatness,
             "bad-input": lambda: [bad_input.row(self.keep, self.seed, self.size.bad_side, self.size.bad)],
         }
 
     @cached_property
     def _runs(self) -> list[chain.Run]:
-        return [chain.run(self.keep, side, self.seed, self.place / str(side)) for side in self.size.sides]
+        size = self.size
+        return [chain.run(self.keep, side, self.seed, self.place / str(side), size.repeats) for side in size.sides]
 
     @cached_property
     def _alone(self) -> truth.Stars:
@@ -112,14 +115,16 @@ class Figures:
         if self.picture is not None:
             self.picture.parent.mkdir(parents=True, exist_ok=True)
             draw(self.picture)
-        return [*calibration.lowell(), *calibration.saao()]
+        read_noise, *sky = calibration.saao()
+        return [*calibration.lowell(), gather("saao_ste3 raw, no masters in the set: sky, read noise", [*sky, read_noise])]
 
 
 def gather(figure: str, rows: Sequence[Row]) -> Row:
-    """One row of several with the same goal: met if all are, not taken if one is not and none is missed."""
+    """One row of several: met if all are, not taken if one is not and none is missed."""
     met = [row.met for row in rows]
     whole = False if False in met else None if None in met else True
-    return Row(figure, rows[0].goal, "; ".join(row.measured for row in rows), whole)
+    goals, measured = dict.fromkeys(row.goal for row in rows), [row.measured for row in rows]
+    return Row(figure, "; ".join(goals), "; ".join(measured), whole)
 
 
 def rows(figures: Figures, wanted: Sequence[str] = ()) -> list[Row]:

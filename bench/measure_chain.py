@@ -17,25 +17,27 @@ from typing import Any
 import numpy as np
 
 from bench.measure_calibration import peak_mb
-from bench.raw_fields import AST3_SIDE, CATALOG, FRAME, Camera, camera_of, expose
+from bench.raw_fields import AST3_SIDE, CATALOG, FRAME, camera_of, expose
 from bench.table import Row, show
 from photometry.pipeline import process
 from photometry.telescope import Telescope
 
 MOST_SECONDS, MOST_GB = 15.0, 3.0
 THREADS = 2
-REPEATS = 3
 CAREFUL = {"OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": str(THREADS)}
 SHOWN_SECONDS = 0.05  # of a stage that is named
 
 
 @dataclass(frozen=True)
 class Run:
-    """One frame processed: wall and cpu seconds, by the median of the walls; stages: of that run; report: of the last."""
+    """One frame processed: wall and cpu seconds, by the median of the walls; stages: of that run; report: of the last;
+    repeats: how many there were.
+    """
 
     side: int
     exposed: Path
     products: Path
+    repeats: int
     wall: float
     cpu: float
     peak_mb: float
@@ -48,13 +50,14 @@ def keep_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ast3-bench"
 
 
-def run(keep: Path, side: int, seed: int, out: Path) -> Run:
-    """Process the field's frame once to warm up and REPEATS times for the figures; the products of the last are in out."""
+def run(keep: Path, side: int, seed: int, out: Path, repeats: int = 3) -> Run:
+    """Process the field's frame once to warm up and `repeats` times for the figures; all products come to lie in `out`."""
     camera = camera_of(keep, side)
     exposed = expose(keep, camera, f"clear-{seed}", "--seed", str(seed), "--satellites", "1")
-    command = [sys.executable, "-m", "bench.measure_chain", "--child", json.dumps(_told(camera, exposed, out))]
+    told = {"instrument": camera.instrument, "masters": str(camera.masters), "exposed": str(exposed), "out": str(out)}
+    command = [sys.executable, "-m", "bench.measure_chain", "--child", json.dumps(told | {"repeats": repeats})]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **CAREFUL})
-    return Run(side, exposed, out / str(REPEATS), **json.loads(done.stdout.splitlines()[-1]))
+    return Run(side, exposed, out / str(repeats), repeats, **json.loads(done.stdout.splitlines()[-1]))
 
 
 def rows(runs: list[Run]) -> list[Row]:
@@ -65,7 +68,7 @@ def rows(runs: list[Run]) -> list[Row]:
     steps = ", ".join(f"{name} {taken:.1f}" for name, taken in large.stages.items() if taken >= SHOWN_SECONDS)
     said = (
         f"{large.wall:.1f} s wall, CPU {large.cpu:.1f} s: {large.cpu / THREADS:.1f} s of two cores ({steps}), "
-        f"{large.report['figures']['stars']:,} stars, median of {REPEATS}, load {os.getloadavg()[0]:.1f}"
+        f"{large.report['figures']['stars']:,} stars, median of {large.repeats}, load {os.getloadavg()[0]:.1f}"
     )
     memory = f"{large.peak_mb / 1024:.2f} GB"
     share = (large.side / small.side) ** 2
@@ -85,20 +88,16 @@ def _rate(found: Run) -> str:
     return f"{found.cpu / (found.side / 1000) ** 2:.3f}"
 
 
-def _told(camera: Camera, exposed: Path, out: Path) -> dict[str, str]:
-    return {"instrument": camera.instrument, "masters": str(camera.masters), "exposed": str(exposed), "out": str(out)}
-
-
-def _child(told: dict[str, str]) -> None:
-    exposed, out = Path(told["exposed"]), Path(told["out"])
+def _child(told: dict[str, Any]) -> None:
+    exposed, out, repeats = Path(told["exposed"]), Path(told["out"]), told["repeats"]
     telescope = Telescope(told["instrument"], Path(told["masters"]), exposed / CATALOG)
     walls, cpus, reports = [], [], []
-    for i in range(1 + REPEATS):  # the first compiles, and keeps the catalog
+    for i in range(1 + repeats):  # the first compiles, and keeps the catalog
         wall, cpu = time.monotonic(), time.process_time()
         reports.append(process(exposed / FRAME, out / str(i), telescope=telescope, kept=out))
         walls.append(time.monotonic() - wall)
         cpus.append(time.process_time() - cpu)
-    median = 1 + int(np.argsort(walls[1:])[REPEATS // 2])
+    median = 1 + int(np.argsort(walls[1:])[repeats // 2])
     figures = {
         "wall": walls[median],
         "cpu": cpus[median],

@@ -21,10 +21,8 @@ from photometry.zero_point import ZeroFlag, ZeroPoint
 Verdict = list[tuple[str, str]]
 
 FEW = 5
-UNLIKE = (
-    0.2  # of their peaks, that the PSF leaves of the sources it was measured on: particles' hits differ from each other,
-)
-HITS = 50  # and are fewer than this
+UNLIKE = 0.2  # of their peaks, that the PSF leaves of the sources it was measured on: hits of particles differ so much
+HITS = 50  # and are fewer
 ELONGATED = 2.5  # longer over shorter axis
 HOLE = 0.8  # of the highest value: less in the middle is a hole
 WIDE = 2.5  # times the template's width

@@ -32,7 +32,7 @@ from bench.table import Row, show
 class Size:
     """sides: pixels, of the frames that growth is taken between, which are processed `repeats` times; noise, field: of those
     that the noise and the speed of fits are taken on; widths: FWHM of simulated fields, pixels; shuffled, pointings: how
-    many are tried; bad: which, on frames of bad_side.
+    many are tried; bad: which.
     """
 
     sides: tuple[int, int] = (2_640, AST3_SIDE)
@@ -42,7 +42,6 @@ class Size:
     widths: tuple[float, ...] = stars.FWHM
     shuffled: int = 1_000
     pointings: int = 10
-    bad_side: int = bad_input.SIDE
     bad: tuple[bad_input.Case, ...] = bad_input.CASES
 
 
@@ -69,7 +68,7 @@ class Figures:
             "astrometry": self._astrometry,
             "sky": lambda: [truth.sky_row(self._alone)],
             "flatness": self._flatness,
-            "bad-input": lambda: [bad_input.row(self.keep, self.seed, self.size.bad_side, self.size.bad)],
+            "bad-input": lambda: [bad_input.row(self.keep, self.seed, self.size.bad)],
         }
 
     @cached_property

@@ -47,9 +47,9 @@ CASES = (
 )
 
 
-def row(keep: Path, seed: int, side: int = SIDE, cases: tuple[Case, ...] = CASES) -> Row:
+def row(keep: Path, seed: int, cases: tuple[Case, ...] = CASES) -> Row:
     """How many are; a clear frame that is flagged counts as one that is not right."""
-    camera = camera_of(keep, side)
+    camera = camera_of(keep, SIDE)
     found = {case.name: _wrong(keep, camera, case, seed) for case in cases}
     found["another instrument"] = _refusal(keep, camera, seed)
     bad = [f"{name}: {what}" for name, what in found.items() if what]

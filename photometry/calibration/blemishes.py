@@ -69,7 +69,7 @@ def mark_blemishes(image: Image, threads: Executor) -> Blemishes:
     cells = np.zeros((image.shape[0] // side, image.shape[1] // side), np.float32)
     hits = sum(threads.map(lambda j: _look(image, exposure, cells, side, j), range(0, len(cells), BAND_CELLS)))
     sigma = float(np.sqrt(exposure.plate.sky_variance))
-    trails = find_trails(cells, Residual(image.data, image.mask, exposure.plate.sky, sigma), side)
+    trails = find_trails(cells, Residual(image.data, image.mask, exposure.plate.sky, sigma), side, threads)
     pixels = mark_trails(image.mask, trails)
     stretch = _elongation(exposure)
     return Blemishes(hits, tuple(trails), pixels, stretch, bool(stretch > ELONGATED))

@@ -6,6 +6,7 @@ is held against the full pixels: a trail is brighter than both its sides along m
 everywhere.  A line exactly along rows or columns is the detector's and never a trail.
 """
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,7 @@ def cell_side(shape: tuple[int, int]) -> int:
     return min(max(-(-max(shape) // CELLS), LEAST_SIDE), MOST_SIDE)
 
 
-def find_trails(cells: Plane, frame: Residual, side: int) -> list[Trail]:
+def find_trails(cells: Plane, frame: Residual, side: int, threads: Executor) -> list[Trail]:
     """The trails of a frame, brightest first.
 
     cells: the frame as `photometry.loops.radon.bin_residual` bins it, cells of `side` pixels.
@@ -70,7 +71,7 @@ def find_trails(cells: Plane, frame: Residual, side: int) -> list[Trail]:
     found: list[Trail] = []
     doubts = 0
     while len(found) < MOST_TRAILS and doubts < MOST_DOUBTS:
-        ends, sigmas = _strongest(plane)
+        ends, sigmas = _strongest(plane, threads)
         if sigmas < LINE_SIGMA:
             break
         trail = _confirm(frame, _pixels(ends, side, frame.data.shape), side)
@@ -95,19 +96,18 @@ def _levelled(cells: Plane) -> Plane:
     return np.asarray(plane, np.float32)
 
 
-def _strongest(plane: Plane) -> tuple[NDArray[np.float64], float]:
+def _strongest(plane: Plane, threads: Executor) -> tuple[NDArray[np.float64], float]:
     """The line whose sum stands out most: its ends x0, y0, x1, y1 in cells, and by how many sigmas."""
-    best, where = 0.0, np.zeros(4)
-    for transposed in (False, True):
-        for mirrored in (False, True):
-            part = plane.T if transposed else plane
-            part = np.ascontiguousarray(part[:, ::-1] if mirrored else part)
-            ends, sigmas = _strongest_of(part)
-            if sigmas > best:
-                if mirrored:
-                    ends[[0, 2]] = part.shape[1] - 1 - ends[[0, 2]]
-                best, where = sigmas, ends[[1, 0, 3, 2]] if transposed else ends
-    return where, best
+
+    def of(transposed: bool, mirrored: bool) -> tuple[NDArray[np.float64], float]:
+        part = plane.T if transposed else plane
+        ends, sigmas = _strongest_of(np.ascontiguousarray(part[:, ::-1] if mirrored else part))
+        if mirrored:
+            ends[[0, 2]] = part.shape[1] - 1 - ends[[0, 2]]
+        return ends[[1, 0, 3, 2]] if transposed else ends, sigmas
+
+    found = threads.map(of, (False, False, True, True), (False, True, False, True))
+    return max(found, key=lambda line: line[1])
 
 
 def _strongest_of(plane: Plane) -> tuple[NDArray[np.float64], float]:

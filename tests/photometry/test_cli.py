@@ -216,3 +216,19 @@ def test_a_scale_that_is_no_number_is_said_in_one_line(make_sky, tmp_path, capsy
     said = capsys.readouterr().err
     assert "not valid FITS" in said
     assert said.count("\n") == 1
+
+
+def test_index_needs_a_camera_that_says_its_scale_and_a_catalog(tmp_path, capsys):
+    stars = tmp_path / "stars.csv"
+    fails(capsys, 2, "no such file", "index", stars, "--instrument", "ast3", "--epoch", "2027")
+    stars.write_text("ra,dec\n1,2\n")
+    fails(capsys, 2, "does not say its scale", "index", stars, "--instrument", "generic", "--epoch", "2027")
+    fails(capsys, 2, "the star catalog has no column mag", "index", stars, "--instrument", "ast3", "--epoch", "2027")
+
+
+def test_a_site_is_three_numbers(frame, tmp_path, capsys):
+    for words in ("77.1,-80.4", "77.1,-95,4093", "here", "1,2,3,4"):
+        with pytest.raises(SystemExit) as ended:
+            main(["process", str(frame), f"--site={words}", "--out", str(tmp_path / "out")])
+        assert ended.value.code == 2
+        assert "--site" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Raw frames of a small camera from the file to the catalog, held against what was simulated."""
 
 import dataclasses
+import shutil
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.spatial import cKDTree
 
+from photometry.astrometry.blind import missing_programs
 from photometry.cli import main as photometry
 from photometry.errors import BadFrameError, BadInputError, EnvironmentFailedError
 from photometry.observatory import Site
@@ -187,6 +189,20 @@ def test_another_sky_gives_no_coordinates(night, tmp_path):
     report = night.process(night.clear, tmp_path / "out", catalog=elsewhere.with_name("catalog.fits"))
     assert report.flags == ["no_astrometry"]
     assert "ra" not in read(tmp_path / "out" / "catalog.fits").colnames
+
+
+@pytest.mark.skipif(bool(missing_programs()), reason=f"not installed: {', '.join(missing_programs())}")
+def test_a_frame_that_knows_nothing_of_its_pointing_is_placed_by_the_catalogs_indexes(night, tmp_path):
+    stars = tmp_path / "stars.fits"
+    shutil.copy(night.telescope.catalog, stars)
+    assert photometry(["index", str(stars), "--instrument", str(night.camera), "--epoch", "2026.5"]) == 0
+    lost = tmp_path / "lost.fits"
+    with fits.open(night.clear) as hdus:
+        hdus[0].header["RA"], hdus[0].header["DEC"] = "01:00:00", "+10:00:00"
+        hdus.writeto(lost)
+    report = night.process(lost, tmp_path / "out", catalog=stars)
+    assert report.flags == [], report.notes
+    assert report.figures["astrometry"] == "blind"
 
 
 def test_what_cannot_be_right_is_refused_in_one_line(night, tmp_path):

@@ -23,7 +23,7 @@ from photometry.detector import Detector, detector
 from photometry.errors import BadFrameError, EnvironmentFailedError
 from photometry.fits_map import Pixels, open_pixels
 from photometry.frame import Frame, FrameLimits, guess_gain, mark_defects, read_frame, require_signal, wcs_of
-from photometry.headers import header_of
+from photometry.headers import header_of, trimmed
 from photometry.image import Image
 from photometry.instrument import Instrument, load_instrument
 from photometry.measure import overrides
@@ -101,8 +101,9 @@ def _calibrated(
             f"too little to see: {hidden:.0%} of the pixels are unusable, {limits.max_masked_fraction:.0%} are allowed"
         )
     notes += found.notes
-    wcs = repaired_wcs(pixels.header, camera.wcs_quirks) if camera.wcs_quirks else wcs_of(pixels.header, notes)
-    header = header_of(pixels.header, when, telescope.site, camera)
+    own = trimmed(pixels.header, chip)
+    wcs = repaired_wcs(own, camera.wcs_quirks) if camera.wcs_quirks else wcs_of(own, notes)
+    header = header_of(own, when, telescope.site, camera)
     frame = Frame(image, header, wcs, os.fsdecode(path), tuple(notes))
     pointing = pointing_of(pixels.header, camera.pointing)
     figures = found.figures | marks.figures()

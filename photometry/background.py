@@ -69,15 +69,20 @@ class Background:
         return np.asarray(found, np.float64)
 
 
-def subtract_background(image: Image, settings: Settings, *, keep_variance: bool = False) -> tuple[Image, Background]:
-    """The image without its sky, and the sky.  `keep_variance`: the caller knows the variance better."""
+def subtract_background(
+    image: Image, settings: Settings, *, keep_variance: bool = False, room: Plane | None = None
+) -> tuple[Image, Background]:
+    """The image without its sky, and the sky.  `keep_variance`: the caller knows the variance better.
+
+    room: a plane for the data without sky, the image's own where that is not needed any more.
+    """
     # At least two cells a side, else a gradient cannot be followed at all.
     side = max(_SMALLEST_MESH, min(settings.background_mesh_pixels, min(image.shape) // 2))
     with start_threads() as threads:
         first, exposed = _measure(image, side, None, threads)
         # Second look, without what stands above the first sky: faint wings bias that one high.
         level, rms = _measure(image, side, first, threads)[0]
-        data = np.empty_like(image.data)
+        data = np.empty_like(image.data) if room is None else room
         bands = _bands(image.shape[0], side)
         list(threads.map(lambda rows: _subtract(image, level, data, rows), bands))
         noise = _sampled_noise(data, image.mask, rms)

@@ -3,9 +3,12 @@
 from astropy.io import fits
 
 from photometry import cards
+from photometry.detector import Detector
 from photometry.instrument import Instrument
 from photometry.observatory import Site, time_cards
 from photometry.times import Exposure
+
+_FAR = 1e9  # pixels
 
 
 def header_of(header: fits.Header, when: Exposure, site: Site | None, camera: Instrument | None) -> fits.Header:
@@ -29,3 +32,22 @@ def header_of(header: fits.Header, when: Exposure, site: Site | None, camera: In
     for name, card in known.items():
         clean[name] = card
     return clean
+
+
+def trimmed(header: fits.Header, chip: Detector) -> fits.Header:
+    """The header as it is true of the trimmed chip: its WCS moved with the pixels, or without one where they did not stay
+    together.
+    """
+    bare = header.copy(strip=False)
+    moves = {
+        tuple(there.start - here.start for there, here in zip(port.data, port.chip, strict=True)) for port in chip.amplifiers
+    }
+    if len(moves) > 1:
+        for name in cards.wcs_names(bare):
+            del bare[name]
+        return bare
+    for name, move in zip(("CRPIX2", "CRPIX1"), moves.pop(), strict=True):
+        found = cards.number(bare, (name,), -_FAR, _FAR)
+        if found is not None:
+            bare[name] = found[1] - move
+    return bare

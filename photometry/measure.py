@@ -30,8 +30,8 @@ class Measured:
 
 
 def measure(frame: Frame, settings: Settings, *, keep_variance: bool = False) -> Measured:
-    """Sky, sources and cosmic rays of a frame; its mask gains the cosmic rays."""
-    image, sky = subtract_background(frame.image, settings, keep_variance=keep_variance)
+    """Sky, sources and cosmic rays of a frame, whose data lose the sky and whose mask gains the cosmic rays, in place."""
+    image, sky = subtract_background(frame.image, settings, keep_variance=keep_variance, room=frame.image.data)
     stars = detect(image, sky, settings)
     fwhm = seeing(stars)
     hit = mark_cosmic_rays(image, stars)

@@ -18,7 +18,7 @@ from photometry.frame import Frame
 from photometry.settings import Settings
 from photometry.stamps import Look, write_stamps
 from photometry.standards import Calibration
-from photometry.stars.brightness import Brightness
+from photometry.stars.brightness import Brightness, placed_stars
 from photometry.stars.magnitudes import magnitudes
 from photometry.subtraction.difference import Difference
 from photometry.subtraction.files import write_compressed
@@ -64,10 +64,9 @@ def write_catalog(
 
 def _fitted(stars: NDArray[Any], bright: Brightness) -> dict[str, NDArray[Any]]:
     """The columns of the fit; x, y of what was not fitted stay as they were found."""
-    fits, placed = bright.stars, np.isfinite(bright.stars["x_err"])
+    fits, places = bright.stars, placed_stars(stars, bright)
     return {
-        "x": np.where(placed, fits["x"], stars["x"]), "y": np.where(placed, fits["y"], stars["y"]),
-        "x_err": fits["x_err"], "y_err": fits["y_err"],
+        **{name: places[name] for name in ("x", "y", "x_err", "y_err")},
         "flux_psf": fits["psf"], "flux_psf_err": fits["psf_err"], "chi2_psf": fits["chi2"], "flags_psf": fits["flags"],
         "flux_apcor": fits["circle"], "flux_apcor_err": fits["circle_err"],
     }  # fmt: skip

@@ -33,7 +33,7 @@ from photometry.registration import register
 from photometry.report import Figures, Report
 from photometry.settings import Settings
 from photometry.standards import Calibration, calibrate_magnitudes
-from photometry.stars.brightness import Brightness, measure_brightness, stars_of
+from photometry.stars.brightness import Brightness, measure_brightness, placed_stars
 from photometry.stars.sums import compare
 from photometry.subtraction import SubtractionSettings, believed, detect_sources, subtract
 from photometry.subtraction.difference import Difference
@@ -154,7 +154,7 @@ def _template(work: Work) -> Figures | None:
 
 
 def _astrometry(work: Work) -> Figures | None:
-    stars = work.science.stars if work.bright is None else stars_of(work.bright)
+    stars = placed_stars(work.science.stars, work.bright)
     if work.telescope.catalog is not None:
         work.catalog = load_catalog(work.telescope.catalog, work.kept)
     indexes = indexes_of(work.telescope.catalog) if work.telescope.catalog else ()

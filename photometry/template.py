@@ -31,7 +31,7 @@ from photometry.psf import PsfModel
 from photometry.settings import Settings
 from photometry.smooth_map import SmoothMap, facts_of_map, map_of
 from photometry.standards import calibrate_magnitudes
-from photometry.stars.brightness import MEASURED, measure_brightness, stars_of
+from photometry.stars.brightness import MEASURED, measure_brightness, placed_stars
 from photometry.stars.magnitudes import MAG_PER_LN
 from photometry.telescope import UNKNOWN, Telescope
 from photometry.threads import start_threads
@@ -99,7 +99,7 @@ def _measured(path: Path, settings: Settings, telescope: Telescope, kept: Path |
     catalog = load_catalog(telescope.catalog, kept) if telescope.catalog else None
     frame = found.frame
     try:
-        solution = locate(acquired, found.stars if bright is None else stars_of(bright), None, catalog, ())
+        solution = locate(acquired, placed_stars(found.stars, bright), None, catalog, ())
         frame = frame if solution is None else placed(frame, solution)
     except AstrometryFailedError:
         frame = placed(frame, None)

@@ -3,6 +3,7 @@
 uncalibrated   raw, and there were no masters to calibrate it with
 few_stars      fewer than FEW sources, or sources that are no stars: nothing, or next to nothing, is to be seen
 no_psf         no star that a PSF could be measured on: apertures only
+poor_psf       stars that no PSF describes well: undersampled, or seen through a Bayer mosaic
 trailed        the telescope did not follow its stars
 out_of_focus   stars with a hole, or far wider than on the template
 crowded        stars so close that fainter ones between them are not told apart: fewer than CROWDED FWHM^2 for each
@@ -20,7 +21,8 @@ from photometry.zero_point import ZeroFlag, ZeroPoint
 Verdict = list[tuple[str, str]]
 
 FEW = 5
-UNLIKE = 0.2  # of their peaks, that the PSF leaves of the stars it was measured on: particles' hits differ from each other
+UNLIKE = 0.2  # of their peaks, that the PSF leaves of the sources it was measured on: hits of particles differ so much
+HITS = 50  # and are fewer
 ELONGATED = 2.5  # longer over shorter axis
 HOLE = 0.8  # of the highest value: less in the middle is a hole
 WIDE = 2.5  # times the template's width
@@ -43,12 +45,15 @@ def of_stars(sources: int, bright: Brightness | None) -> Verdict:
         found.append(("few_stars", f"{sources} sources on the frame: cloud, a closed dome, or a blank field"))
     if bright is None:
         return found
-    if bright.quality.residual > UNLIKE:
-        left = f"the PSF leaves {bright.quality.residual:.0%} of the {bright.quality.stars} sources it was measured on"
+    quality = bright.quality
+    left = f"the PSF leaves {quality.residual:.0%} of the peaks of the {quality.stars} sources it was measured on"
+    if quality.residual > UNLIKE and quality.stars < HITS:
         found.append(("few_stars", f"{left}: particles' hits, no stars; cloud, a closed dome, or a blank field"))
-    if bright.quality.stars < FEW:
+    elif not bright.has_places:
+        found.append(("poor_psf", f"{left}: places are centroids, prefer aperture fluxes"))
+    if quality.stars < FEW:
         return found
-    longer = 1 / (1 - bright.quality.ellipticity)
+    longer = 1 / (1 - quality.ellipticity)
     if longer > ELONGATED:
         found.append(("trailed", f"the stars are trailed: {longer:.1f} times longer than wide"))
     ny, nx = bright.psf.shape
@@ -56,7 +61,7 @@ def of_stars(sources: int, bright: Brightness | None) -> Verdict:
     middle = float(stamp[bright.psf.half, bright.psf.half] / stamp.max())
     if middle < HOLE:
         found.append(("out_of_focus", f"out of focus: the middle of the stars has {middle:.0%} of their highest light"))
-    room = ny * nx / bright.quality.fwhm**2 / max(sources, 1)
+    room = ny * nx / quality.fwhm**2 / max(sources, 1)
     if room < CROWDED:
         found.append(("crowded", f"crowded: a star in {room:.0f} squares of the FWHM, below {CROWDED:g} many are not seen"))
     if bright.agreement is not None and not bright.agreement.agrees and np.isfinite(bright.agreement.offset):

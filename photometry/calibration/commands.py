@@ -14,7 +14,7 @@ from photometry.calibration.prepare import filter_of
 from photometry.detector import detector
 from photometry.errors import BadFrameError, BadInputError, EnvironmentFailedError
 from photometry.fits_map import open_pixels
-from photometry.headers import header_of
+from photometry.headers import header_of, trimmed
 from photometry.instrument import load_instrument
 from photometry.manifest import NAME, plain, write_manifest
 from photometry.settings import Settings
@@ -61,7 +61,8 @@ def apply(frame: Path, instrument: str, masters: Path | None, out: Path) -> dict
                 with load_masters(masters, chip) as loaded:
                     found = calibrate(pixels, chip, loaded, when.seconds, band, threads)
             blemishes = mark_blemishes(found.image, threads)
-            write_calibrated(partial, found, header_of(pixels.header, when, None, camera), when, threads)
+            header = header_of(trimmed(pixels.header, chip), when, None, camera)
+            write_calibrated(partial, found, header, when, threads)
             notes += [*pixels.notes, *found.notes]
             if blemishes.trailed:
                 notes.append(f"the stars are trailed: {blemishes.elongation:.1f} times longer than wide")

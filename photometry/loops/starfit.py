@@ -336,6 +336,8 @@ def _report(window: Window, desk: _Desk, found: Array, ids: Ints, fits: Fits, lo
         fits.flags[i] = why_not_whole(window, desk.stamps.shape[2] // 2, found[i], scene) | (BLENDED if len(ids) > 1 else 0)
         fits.errors[i, 1:] /= flux if desk.state[k] == FREE else np.nan
         fits.chi2[i] = reduced_chi2(window, desk.stamps.shape[2] // 2, found[i])
+        if not np.isfinite(flux):  # equations that tell nothing
+            desk.state[k] = UNSEEN
         if desk.state[k] == HELD:
             fits.flags[i] |= PLACE_HELD
         elif desk.state[k] == UNSEEN:

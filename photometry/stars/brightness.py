@@ -14,7 +14,8 @@ from photometry.stars.aperture import GrowthCurve, aperture_fluxes, measure_grow
 from photometry.stars.fit import fit_stars
 from photometry.stars.psf import PsfQuality, measure_psf
 
-PLACED = np.dtype([("x", "f8"), ("y", "f8"), ("flux", "f8")])
+PLACED = np.dtype([(name, "f8") for name in ("x", "y", "flux", "x_err", "y_err")])
+POOR = 0.1  # of the stars' peaks, that a PSF leaves: from there on centroids are better
 APERTURE_CUT = 256  # bit of `flags`: pixels were missing in the circle
 
 MEASURED = np.dtype(
@@ -45,6 +46,11 @@ class Brightness:
         return np.ones(len(x)) if self.growth is None else self.growth.psf_correction(x, y)
 
     @property
+    def has_places(self) -> bool:
+        """Whether the PSF is good enough to say where stars are."""
+        return self.quality.residual < POOR
+
+    @property
     def clean(self) -> NDArray[np.bool_]:
         """(n,): whole stars, well fitted, that stand alone."""
         stars = self.stars
@@ -72,8 +78,9 @@ def measure_brightness(image: Image, sources: NDArray[np.void], threads: Executo
 
     SubtractionFailedError: no star that a PSF could be measured on.
     """
-    psf, quality = measure_psf(image, sources, threads)
-    fits = fit_stars(image, psf, sources["x"], sources["y"], threads)
+    room = np.empty(image.shape, np.float32)
+    psf, quality = measure_psf(image, sources, threads, room)
+    fits = fit_stars(image, psf, sources["x"], sources["y"], threads, room)
     stars = np.zeros(len(sources), MEASURED)
     for name in fits.stars.dtype.names or ():
         stars[name] = fits.stars[name]
@@ -91,9 +98,14 @@ def measure_brightness(image: Image, sources: NDArray[np.void], threads: Executo
     )
 
 
-def stars_of(bright: Brightness) -> NDArray[np.void]:
-    """x, y, flux of those that have a place and a flux: what registration and astrometry take."""
-    stars = bright.stars[np.isfinite(bright.stars["psf"])]
-    out = np.zeros(len(stars), PLACED)
-    out["x"], out["y"], out["flux"] = stars["x"], stars["y"], stars["psf"]
+def placed_stars(sources: NDArray[np.void], bright: Brightness | None) -> NDArray[np.void]:
+    """(n,) x, y, flux, x_err, y_err: by the PSF where that knows, else the sources' centroids, whose errors are NaN."""
+    out = np.zeros(len(sources), PLACED)
+    for name in ("x", "y", "flux"):
+        out[name] = sources[name]
+    out["x_err"] = out["y_err"] = np.nan
+    if bright is not None and bright.has_places:
+        fitted = np.isfinite(bright.stars["x_err"])
+        for name in ("x", "y", "x_err", "y_err"):
+            out[name][fitted] = bright.stars[name][fitted]
     return out

@@ -86,8 +86,13 @@ class StarFits:
         return np.column_stack([self.stars[name] for name in ("flux", "x", "y")])
 
 
-def fit_stars(image: Image, psf: PsfModel, x: Array, y: Array, threads: Executor) -> StarFits:
-    """Fit all stars at 0-based pixels x, y of a frame without its sky.  Never raises on a valid image."""
+def fit_stars(
+    image: Image, psf: PsfModel, x: Array, y: Array, threads: Executor, room: NDArray[np.float32] | None = None
+) -> StarFits:
+    """Fit all stars at 0-based pixels x, y of a frame without its sky.  Never raises on a valid image.
+
+    room: a plane (ny, nx) for the model, which is overwritten; memory that is new costs more than to clear what there is.
+    """
     ny, nx = image.shape
     found = np.column_stack([x, y]).astype(float)
     there = np.flatnonzero(((found > -0.5) & (found < np.array([nx, ny]) - 0.5)).all(axis=1))
@@ -96,7 +101,7 @@ def fit_stars(image: Image, psf: PsfModel, x: Array, y: Array, threads: Executor
     for name in ("x_err", "y_err", "flux", "flux_err", "chi2"):
         out[name] = np.nan
     out["x"], out["y"], out["flags"] = found[:, 0], found[:, 1], int(StarFlag.NO_FIT)
-    job = _Job(image, psf, found[there], threads)
+    job = _Job(image, psf, found[there], threads, np.zeros(image.shape, np.float32) if room is None else room)
     job.run()
     fits = job.fits
     out["flux"][there], out["x"][there], out["y"][there] = fits.stars.T
@@ -152,7 +157,7 @@ def add_light(plane: NDArray[np.float32], psf: Spline, stars: Array, threads: Ex
 class _Job:
     """The passes of one frame's fit."""
 
-    def __init__(self, image: Image, psf: PsfModel, found: Array, threads: Executor) -> None:
+    def __init__(self, image: Image, psf: PsfModel, found: Array, threads: Executor, model: NDArray[np.float32]) -> None:
         n = len(found)
         half = int(np.clip(np.ceil(HALF_FWHM * psf.fwhm), LEAST_HALF, psf.half))
         away = float(np.clip(AWAY_FWHM * psf.fwhm, 1.0, MOST_AWAY))
@@ -163,7 +168,8 @@ class _Job:
         self._members, self._starts = friends(found[:, 0], found[:, 1], LINK_FWHM * psf.fwhm)
         self._pairs, self._coupling = _neighbours(psf, found, half)
         self._share = self._convergent_share()
-        self.scene = scene_of(image, np.zeros(image.shape, np.float32))
+        model[:] = 0
+        self.scene = scene_of(image, model)
         stars = np.column_stack([np.zeros(n), found])
         self.fits = Fits(stars, np.full((n, 3), np.nan), np.full(n, np.nan), np.zeros(n, np.int32))
 

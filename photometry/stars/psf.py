@@ -75,25 +75,28 @@ class _View:
         return np.where(bad, np.float32(0), data), bad
 
 
-def measure_psf(image: Image, stars: NDArray[np.void], threads: Executor) -> tuple[PsfModel, PsfQuality]:
+def measure_psf(
+    image: Image, stars: NDArray[np.void], threads: Executor, room: NDArray[np.float32] | None = None
+) -> tuple[PsfModel, PsfQuality]:
     """The PSF of a frame without its sky, from detected stars (structured: x, y, flux, peak; 0-based pixels).
 
-    SubtractionFailedError without a star that it can be measured on.
+    room: as `fit_stars` has it.  SubtractionFailedError without a star that it can be measured on.
     """
     psf = build_psf(_View(image), stars)
+    room = np.empty(image.shape, np.float32) if room is None else room
     x, y = stars["x"].astype(float), stars["y"].astype(float)
     tried = _near(x, y, np.argsort(-stars["flux"], kind="stable")[:MOST_TRIED], psf.half)
     x, y = x[tried], y[tried]
-    fits = fit_stars(image, psf, x, y, threads)
+    fits = fit_stars(image, psf, x, y, threads, room)
     chosen = _choose(image, psf, fits)
     if not len(chosen):
         raise SubtractionFailedError(f"none of {len(stars)} stars is bright, whole and alone enough to measure the PSF on")
     near = _near(x, y, chosen, 3 * psf.half)
     chosen = np.searchsorted(near, chosen)
     for _ in range(ROUNDS):
-        fits = fit_stars(image, psf, x[near], y[near], threads)
+        fits = fit_stars(image, psf, x[near], y[near], threads, room)
         psf = _corrected(image, psf, fits, chosen)
-    fits = fit_stars(image, psf, x[near], y[near], threads)
+    fits = fit_stars(image, psf, x[near], y[near], threads, room)
     return psf, _judge(image, psf, fits, chosen)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from astropy.coordinates import SkyCoord
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photometry.instrument import Pointing, load_instrument
@@ -33,6 +33,7 @@ def test_what_headers_say(header, rule, found):
     assert pointing_of(header, rule) == (found if found is None else pytest.approx(found, abs=1e-6))
 
 
+@settings(deadline=None)
 @given(st.floats(0, 359.999), st.floats(-90, 90))
 def test_as_astropy_writes_it(ra, dec):
     there = SkyCoord(ra, dec, unit="deg")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from photometry.psf import PsfModel
-from photometry.stars.brightness import MEASURED, Brightness
+from photometry.stars.brightness import MEASURED, POOR, Brightness
 from photometry.stars.psf import PsfQuality
-from photometry.verdict import CROWDED, FEW, UNLIKE, of_stars, of_width
+from photometry.verdict import CROWDED, FEW, HITS, UNLIKE, of_stars, of_width
 
 SIDE, FWHM = 200, 4.0
 
@@ -35,7 +35,13 @@ def test_few_sources_are_said_with_and_without_a_psf():
 @pytest.mark.parametrize("psf_stars", [FEW - 1, FEW])
 def test_hits_of_particles_are_no_stars(psf_stars):
     assert words(9, psf_stars=psf_stars, residual=UNLIKE + 0.01) == ["few_stars"]
-    assert words(9, psf_stars=psf_stars, residual=UNLIKE - 0.01) == []
+    assert words(9, psf_stars=psf_stars, residual=UNLIKE - 0.01) == ["poor_psf"]
+
+
+def test_a_psf_that_describes_many_stars_badly_is_poor():
+    assert words(psf_stars=HITS, residual=UNLIKE + 0.01) == ["poor_psf"]
+    assert words(residual=POOR + 0.01) == ["poor_psf"]
+    assert words(residual=POOR - 0.01) == []
 
 
 def test_trails_and_holes():

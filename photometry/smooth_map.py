@@ -49,10 +49,13 @@ class SmoothMap:
 
     @property
     def structure(self) -> float:
-        """Root mean square over the frame of what is not its mean."""
+        """Root mean square over the frame of what is not its mean, less what its own errors make of it."""
         ny, nx = self.shape
         yy, xx = np.meshgrid(np.linspace(0, ny - 1, 25), np.linspace(0, nx - 1, 25), indexing="ij")
-        return float(np.std(self.at(xx.ravel(), yy.ravel())))
+        design = _design(xx.ravel(), yy.ravel(), self.shape, self.order)
+        design = design - design.mean(axis=0)
+        noise = float(np.einsum("ni,ij,nj->n", design, self.covariance, design).mean())
+        return float(np.sqrt(max(((design @ self.coefficients) ** 2).mean() - noise, 0.0)))
 
 
 def facts_of_map(found: SmoothMap) -> dict[str, Any]:

@@ -97,3 +97,14 @@ def test_a_negative_flux_has_no_magnitude():
     assert error[0] == pytest.approx(np.hypot(0.010857, 0.01), rel=1e-3)
     assert np.isnan(value[1:]).all()
     assert np.isnan(error[1:]).all()
+
+
+def test_structure_is_that_of_the_sky_and_not_of_the_errors():
+    """Twenty stars of 0.1 mag: their map leans by chance too."""
+    found = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        x, y = rng.uniform(0, 1000, (2, 20))
+        leaning = fit_map(x, y, 0.3 * (x / 500 - 1) + rng.normal(0, 0.1, 20), np.full(20, 0.1), (1000, 1000))[0]
+        found.append(leaning.structure)
+    assert np.median(found) == pytest.approx(0.3 / np.sqrt(3), abs=0.003)

@@ -49,12 +49,12 @@ class PsfModel:
         """The stamps are 2 half + 1 pixels wide."""
         return int(self.planes.shape[-1] // 2)
 
-    def at(self, x: float, y: float) -> Stamps:
-        """(k, k), unit sum, centred."""
+    def at(self, x: float | NDArray[np.float64], y: float | NDArray[np.float64]) -> Stamps:
+        """(k, k), unit sum, centred; of places (n,) each, (n, k, k)."""
         ny, nx = self.shape
         u, v = 2 * x / max(nx - 1, 1) - 1, 2 * y / max(ny - 1, 1) - 1
         factors = np.array([u**a * v**b for a, b in zip(self.powers_u, self.powers_v, strict=True)])
-        return np.tensordot(factors, self.planes, axes=1)
+        return np.tensordot(factors, self.planes, axes=(0, 0))
 
     def covariance(self, x: float, y: float) -> NDArray[np.float64]:
         """(2, 2) pixels^2 of the core, axes (x, y)."""

@@ -23,6 +23,8 @@ Bits = NDArray[np.uint16]
 
 CELLS = 1024  # at most, along the longer side
 LEAST_SIDE, MOST_SIDE = 3, 11  # pixels of a cell
+BROAD = 9  # cells: what is broader is no line
+MEDIAN_ROWS = 128  # of cells, at a time
 LINE_SIGMA = 10.0  # of a sum along a line
 SHORTEST = 0.12  # of the cells along the longer side
 MOST_TRAILS = 8
@@ -67,7 +69,7 @@ def find_trails(cells: Plane, frame: Residual, side: int, threads: Executor) -> 
 
     cells: the frame as `photometry.loops.radon.bin_residual` bins it, cells of `side` pixels.
     """
-    plane = _levelled(cells)
+    plane = _levelled(cells, threads)
     found: list[Trail] = []
     doubts = 0
     while len(found) < MOST_TRAILS and doubts < MOST_DOUBTS:
@@ -88,12 +90,24 @@ def mark_trails(bits: Bits, trails: list[Trail]) -> int:
     return sum(flag_strip(bits, np.array(trail.ends), trail.width / 2, int(Bit.TRAIL)) for trail in trails)
 
 
-def _levelled(cells: Plane) -> Plane:
+def _levelled(cells: Plane, threads: Executor) -> Plane:
     """Without what is broad, and without what whole rows and columns have in common."""
-    plane = cells - ndimage.uniform_filter(ndimage.median_filter(cells, 9, mode="nearest"), 9, mode="nearest")
+    plane = cells - ndimage.uniform_filter(_medians(cells, threads), BROAD, mode="nearest")
     for axis in (1, 0, 1):
         plane -= np.median(plane, axis=axis, keepdims=True)
     return np.asarray(plane, np.float32)
+
+
+def _medians(cells: Plane, threads: Executor) -> Plane:
+    """Of the BROAD x BROAD cells round each."""
+    reach = BROAD // 2
+    padded = np.pad(cells, reach, mode="edge")
+
+    def band(first: int) -> Plane:
+        part = padded[first : first + MEDIAN_ROWS + 2 * reach]
+        return np.asarray(ndimage.median_filter(part, BROAD)[reach:-reach, reach:-reach], np.float32)
+
+    return np.concatenate(list(threads.map(band, range(0, len(cells), MEDIAN_ROWS))))
 
 
 def _strongest(plane: Plane, threads: Executor) -> tuple[NDArray[np.float64], float]:

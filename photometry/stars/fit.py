@@ -168,7 +168,7 @@ class _Job:
         self._members, self._starts = friends(found[:, 0], found[:, 1], LINK_FWHM * psf.fwhm)
         self._pairs, self._coupling = _neighbours(psf, found, half)
         self._share = self._convergent_share()
-        model[:] = 0
+        _clear(model, threads)
         self.scene = scene_of(image, model)
         stars = np.column_stack([np.zeros(n), found])
         self.fits = Fits(stars, np.full((n, 3), np.nan), np.full(n, np.nan), np.zeros(n, np.int32))
@@ -204,7 +204,7 @@ class _Job:
         """As the stars now are: drawn anew, or what changed taken off and put on, whichever is less."""
         stars = self.fits.stars
         if 2 * len(changed) > len(stars):
-            self.scene.model[:] = 0
+            _clear(self.scene.model, self._threads)
         else:
             stars = np.concatenate([before[changed] * np.array([-1.0, 1.0, 1.0]), stars[changed]])
         add_light(self.scene.model, self._psf, stars, self._threads)
@@ -274,6 +274,10 @@ def _apart(found: Array, least: float) -> NDArray[np.bool_]:
     for first, other in pairs.tolist():
         keep[other] &= not keep[first]
     return keep
+
+
+def _clear(plane: NDArray[np.float32], threads: Executor) -> None:
+    list(threads.map(lambda rows: rows.fill(0), np.array_split(plane, PIECES)))
 
 
 def _neighbours(psf: PsfModel, found: Array, half: int) -> tuple[NDArray[np.int64], Array]:

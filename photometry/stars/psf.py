@@ -171,7 +171,7 @@ def _corrected(image: Image, psf: PsfModel, fits: StarFits, chosen: NDArray[np.i
     corrected = psf
     for _ in range(CLIPS):
         corrected = fit_stamps(psf, x, y, moved, believed * level)
-        left = rest - flux * np.stack([corrected.at(a, b) - psf.at(a, b) for a, b in zip(x, y, strict=True)])
+        left = rest - flux * (corrected.at(x, y) - psf.at(x, y))
         believed = good & (np.abs(left) < CLIP_SIGMA * noise + CLIP_SHARE * light)
         believed &= believed.mean(axis=(1, 2))[:, None, None] > WHOLE
     return corrected

@@ -51,14 +51,8 @@ def completed(path: Path, frame: Path, progress: Callable[[], None]) -> bytes | 
             if asset and "path" in asset:
                 same = (about(Path(asset["path"])) or {}).items() <= asset.items()
                 asset["sha256"] = _sha256(Path(asset["path"]), progress) if same else None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ):  # as a power cut, or another version of ast3d, left it
-        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # as a power cut, or another version of ast3d, left it
     return json.dumps(facts, indent=1).encode("ascii")
 
 

@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 LIMIT = 0.002  # magnitudes
 FEWEST = 5  # bright stars that judge a frame
 FEWEST_IN_BIN = 10  # that judge their magnitude: the scatter of fewer is not known
-CERTAIN = 3.0  # sigmas beyond the limit: less is chance, with so many bins and pairs
+CERTAIN = 2.0  # sigmas beyond the limit; ten stars that agree are flagged by chance in 3 % of frames
 BRIGHT_ERROR = 0.02  # magnitudes: stars with a larger error do not judge the frame
 BIN = np.dtype(
     [("magnitude", "f8"), ("stars", "i4"), ("median", "f8"), ("median_err", "f8"), ("scatter", "f8"), ("expected", "f8")]
